@@ -1,0 +1,260 @@
+//! Who gets a connection, in which order, so that a nested transaction always finds one.
+//!
+//! A chain that already holds connections and waits for a further one can wait for ever if
+//! all the others do the same. Ordered admission by nesting level rules that out. Let the
+//! pool have `size` connections and let chains hold at most `depth` of them at once (declared
+//! with `nesting_depth`, raised when a deeper chain is seen). A request is of level *k* if its
+//! chain holds *k* connections. For every level *j*, at most `size - (depth - 1 - j)`
+//! connections are out to requests of levels up to *j*.
+//!
+//! **Why somebody always goes on.** Suppose every chain waits. Take one that waits at the
+//! highest level *k*. All connections that are out were given to requests of levels below
+//! *k*, so there are at most `size - (depth - k)` of them: fewer than the limit of every
+//! level from *k* on. Its request is granted, so it does not wait.
+//!
+//! The proof covers connections taken through this `Db`. Connections taken from
+//! `db.pool()` directly only delay it, as long as nobody holds one of those while entering a
+//! scope. Before a deeper chain was first seen, chains admitted under the smaller depth may
+//! block each other; that case is detected, and the request that would close the circle is
+//! refused.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// Identifies a physical transaction among the holders of connections.
+pub(crate) type Holder = usize;
+
+/// The waiting room in front of one pool.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    size: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    depth: usize,
+    /// Connections that are out, by the level they were asked for at.
+    granted: Vec<usize>,
+    waiting: Vec<VecDeque<oneshot::Sender<Permit>>>,
+    /// Holders that cannot end before a waiting request of theirs is granted.
+    stuck: HashMap<Holder, usize>,
+}
+
+/// The right to hold one connection.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    admission: Arc<Admission>,
+    /// The level it was granted at; `None` once it is off the books.
+    level: Option<usize>,
+}
+
+/// The pool can never give what was asked for.
+#[derive(Debug)]
+pub(crate) struct Impossible {
+    pub(crate) needed: usize,
+}
+
+impl Admission {
+    pub(crate) fn new(size: usize, depth: usize) -> Arc<Self> {
+        let size = size.max(1);
+        Arc::new(Self {
+            size,
+            state: Mutex::new(State {
+                depth: depth.clamp(1, size),
+                granted: Vec::new(),
+                waiting: Vec::new(),
+                stuck: HashMap::new(),
+            }),
+        })
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Waits for the right to one more connection for a chain that holds `holders`.
+    ///
+    /// Dropping the future gives up the place in the queue.
+    pub(crate) async fn admit(self: &Arc<Self>, holders: &[Holder]) -> Result<Permit, Impossible> {
+        let level = holders.len();
+        if level >= self.size {
+            return Err(Impossible { needed: level + 1 });
+        }
+        let (granted, _stuck) = {
+            let mut state = self.state();
+            state.reach(level);
+            if state.may_grant(self.size, level) {
+                return Ok(self.grant(&mut state, level));
+            }
+            if state.would_close_circle(holders) {
+                return Err(Impossible { needed: level + 1 });
+            }
+            let (grant, granted) = oneshot::channel();
+            state.waiting[level].push_back(grant);
+            (granted, Stuck::mark(self, &mut state, holders))
+        };
+        // The sender lives in the queue until it is used, and the queue in `self`.
+        granted.await.map_err(|_| Impossible { needed: level + 1 })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn grant(self: &Arc<Self>, state: &mut State, level: usize) -> Permit {
+        state.granted[level] += 1;
+        Permit {
+            admission: Arc::clone(self),
+            level: Some(level),
+        }
+    }
+
+    fn serve(self: &Arc<Self>, state: &mut State) {
+        for level in (0..state.waiting.len()).rev() {
+            while state.may_grant(self.size, level)
+                && let Some(waiter) = state.waiting[level].pop_front()
+            {
+                let permit = self.grant(state, level);
+                if let Err(mut unwanted) = waiter.send(permit) {
+                    // Its drop would take the lock that is held here.
+                    unwanted.level = None;
+                    state.granted[level] -= 1;
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn reach(&mut self, level: usize) {
+        if self.granted.len() <= level {
+            self.granted.resize(level + 1, 0);
+            self.waiting.resize_with(level + 1, VecDeque::new);
+        }
+        if level >= self.depth {
+            tracing::warn!(
+                declared = self.depth,
+                reached = level + 1,
+                "a call chain nests its transactions deeper than declared; set nesting_depth on the Db"
+            );
+            self.depth = level + 1;
+        }
+    }
+
+    fn may_grant(&self, size: usize, level: usize) -> bool {
+        let mut out: usize = self.granted[..level].iter().sum();
+        (level..self.depth).all(|j| {
+            out += self.granted.get(j).copied().unwrap_or(0);
+            out < size.saturating_sub(self.depth - 1 - j)
+        })
+    }
+
+    /// Whether every connection that is out would wait for this request.
+    fn would_close_circle(&self, holders: &[Holder]) -> bool {
+        let newly_stuck = holders
+            .iter()
+            .filter(|holder| !self.stuck.contains_key(holder))
+            .count();
+        let out: usize = self.granted.iter().sum();
+        !holders.is_empty() && self.stuck.len() + newly_stuck >= out
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(level) = self.level else { return };
+        let mut state = self.admission.state();
+        state.granted[level] -= 1;
+        self.admission.serve(&mut state);
+    }
+}
+
+/// Marks a chain's holders as stuck while one of its requests waits.
+struct Stuck<'a> {
+    admission: &'a Admission,
+    holders: &'a [Holder],
+}
+
+impl<'a> Stuck<'a> {
+    fn mark(admission: &'a Admission, state: &mut State, holders: &'a [Holder]) -> Self {
+        for holder in holders {
+            *state.stuck.entry(*holder).or_default() += 1;
+        }
+        Self { admission, holders }
+    }
+}
+
+impl Drop for Stuck<'_> {
+    fn drop(&mut self) {
+        let mut state = self.admission.state();
+        for holder in self.holders {
+            if let Some(count) = state.stuck.get_mut(holder) {
+                *count -= 1;
+                if *count == 0 {
+                    state.stuck.remove(holder);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Admission;
+
+    #[tokio::test]
+    async fn one_connection_is_kept_for_nested_requests() {
+        let admission = Admission::new(4, 2);
+        let outer = [
+            admission.admit(&[]).await.unwrap(),
+            admission.admit(&[]).await.unwrap(),
+            admission.admit(&[]).await.unwrap(),
+        ];
+        let fourth = admission.admit(&[]);
+        tokio::pin!(fourth);
+        assert!(futures_util::poll!(&mut fourth).is_pending());
+        let nested = admission.admit(&[1]).await.unwrap();
+        drop(nested);
+        assert!(futures_util::poll!(&mut fourth).is_pending());
+        drop(outer);
+        fourth.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_pool_of_one_refuses_nesting_at_once() {
+        let admission = Admission::new(1, 2);
+        let _outer = admission.admit(&[]).await.unwrap();
+        assert_eq!(admission.admit(&[1]).await.unwrap_err().needed, 2);
+    }
+
+    #[tokio::test]
+    async fn a_circle_among_undeclared_depths_is_refused() {
+        let admission = Admission::new(3, 2);
+        let _a = admission.admit(&[]).await.unwrap();
+        let _b = admission.admit(&[]).await.unwrap();
+        let _a2 = admission.admit(&[1]).await.unwrap();
+        let b_waits = admission.admit(&[2]);
+        tokio::pin!(b_waits);
+        assert!(futures_util::poll!(&mut b_waits).is_pending());
+        assert!(admission.admit(&[1, 11]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_waiter_gives_its_turn_away() {
+        let admission = Admission::new(2, 2);
+        let outer = admission.admit(&[]).await.unwrap();
+        {
+            let gone = admission.admit(&[]);
+            tokio::pin!(gone);
+            assert!(futures_util::poll!(&mut gone).is_pending());
+        }
+        let next = admission.admit(&[]);
+        tokio::pin!(next);
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drop(outer);
+        next.await.unwrap();
+    }
+}

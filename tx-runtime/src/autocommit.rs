@@ -1,0 +1,114 @@
+//! Statements outside a transaction, each on a connection of its own.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+
+use crate::cleanup::Cleanups;
+use crate::dialect::{Dialect, Fault};
+use crate::error::Error;
+use crate::lease::Lease;
+use crate::site::Site;
+use crate::source::{Holding, Purpose, Source};
+
+/// The pool, as a scope without a transaction sees it.
+pub(crate) struct Autocommit<DB: Dialect> {
+    pub(crate) source: Arc<Source<DB>>,
+    pub(crate) function: Site,
+    /// What the chain's suspended transactions hold meanwhile.
+    pub(crate) holding: Holding,
+}
+
+impl<DB: Dialect> Autocommit<DB> {
+    pub(crate) async fn lease(&self, sql: &str) -> Result<Lease<DB>, sqlx::Error> {
+        let purpose = if self.holding.innermost.is_some() && DB::reads_only(sql) {
+            Purpose::Read
+        } else {
+            Purpose::Write
+        };
+        self.source
+            .lease_for_statement(self.function, purpose, &self.holding)
+            .await
+            .map_err(Error::into_statement_error)
+    }
+
+    /// Runs `work` on a connection and sees it through even if the caller is gone.
+    pub(crate) async fn run<T, W, F>(self, sql: &str, work: W) -> Result<T, sqlx::Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(Lease<DB>) -> F,
+        F: Future<Output = (Lease<DB>, Result<T, sqlx::Error>)> + Send + 'static,
+    {
+        let lease = self.lease(sql).await?;
+        let runtime = lease.runtime().clone();
+        let work = work(lease);
+        let work = async move {
+            let (lease, result) = work.await;
+            give_back(lease, result.as_ref().err().map(DB::fault));
+            result
+        };
+        SeenThrough::new(Arc::clone(self.source.cleanups()), runtime, work).await
+    }
+}
+
+/// Returns a connection after a statement, unless its error says that it is broken.
+pub(crate) fn give_back<DB: Dialect>(mut lease: Lease<DB>, fault: Option<Fault>) {
+    if fault != Some(Fault::Connection) {
+        lease.mark_clean();
+    }
+}
+
+/// A future that, dropped after it was started, goes on in the background.
+///
+/// A driver whose protocol was cut off in the middle of a message leaves the connection out
+/// of step with the server, and the pool would wait for it for ever.
+struct SeenThrough<T: Send + 'static> {
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    started: bool,
+    cleanups: Arc<Cleanups>,
+    runtime: Handle,
+}
+
+impl<T: Send + 'static> SeenThrough<T> {
+    fn new(
+        cleanups: Arc<Cleanups>,
+        runtime: Handle,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
+        Self {
+            work: Some(Box::pin(work)),
+            started: false,
+            cleanups,
+            runtime,
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for SeenThrough<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.started = true;
+        let Some(work) = &mut self.work else {
+            return Poll::Pending;
+        };
+        let result = work.as_mut().poll(cx);
+        if result.is_ready() {
+            self.work = None;
+        }
+        result
+    }
+}
+
+impl<T: Send + 'static> Drop for SeenThrough<T> {
+    fn drop(&mut self) {
+        if self.started
+            && let Some(work) = self.work.take()
+        {
+            self.cleanups.spawn(&self.runtime, work);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The call chain of one async task: an immutable list of scopes, carried per future.
+//!
+//! Every scope runs its body inside a task-local value that holds its own frame, and the
+//! frame points at the caller's. Nothing is ever pushed to or popped from shared state, so
+//! `join!`, `select!`, dropped futures and moves between worker threads cannot mix chains.
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::level::Level;
+use crate::lock::{Held, LocalLocks};
+use crate::site::Site;
+
+/// Which `Db` a frame belongs to.
+pub(crate) type DbId = usize;
+
+tokio::task_local! {
+    static CHAIN: Arc<Frame>;
+}
+
+/// One entry of the chain.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    link: Link,
+    parent: Option<Arc<Self>>,
+}
+
+#[derive(Debug)]
+enum Link {
+    Scope(ScopeLink),
+    Lock(Arc<Held>),
+}
+
+/// A scope as its inner calls see it.
+#[derive(Debug)]
+pub(crate) struct ScopeLink {
+    pub(crate) db: DbId,
+    pub(crate) site: Site,
+    pub(crate) ground: Ground,
+}
+
+/// What statements of a scope stand on.
+#[derive(Debug)]
+pub(crate) enum Ground {
+    /// A level of a transaction; the type behind `transaction` is the `Db`'s own.
+    Transaction {
+        transaction: Arc<dyn Any + Send + Sync>,
+        level: Arc<Level>,
+    },
+    /// The pool, one statement at a time.
+    Autocommit,
+}
+
+/// What the chain says about one `Db`.
+pub(crate) struct Found<'a> {
+    pub(crate) scope: &'a ScopeLink,
+    /// The frame the scope was entered from.
+    pub(crate) parent: Option<&'a Frame>,
+    /// Locks taken inside that scope, innermost first.
+    pub(crate) locks: Vec<Arc<Held>>,
+}
+
+impl Frame {
+    pub(crate) fn scope(link: ScopeLink) -> Arc<Self> {
+        Self::over_current(Link::Scope(link))
+    }
+
+    pub(crate) fn lock(held: Arc<Held>) -> Arc<Self> {
+        Self::over_current(Link::Lock(held))
+    }
+
+    fn over_current(link: Link) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            parent: CHAIN.try_with(Arc::clone).ok(),
+        })
+    }
+
+    /// The innermost scope of `db` from this frame outwards.
+    pub(crate) fn find(&self, db: DbId) -> Option<Found<'_>> {
+        let mut locks = Vec::new();
+        for frame in self.outwards() {
+            match &frame.link {
+                Link::Scope(scope) if scope.db == db => {
+                    return Some(Found {
+                        scope,
+                        parent: frame.parent.as_deref(),
+                        locks,
+                    });
+                }
+                Link::Scope(_) => {}
+                Link::Lock(held) => locks.push(Arc::clone(held)),
+            }
+        }
+        None
+    }
+
+    fn outwards(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |frame| frame.parent.as_deref())
+    }
+}
+
+/// Looks at the chain of the running future.
+pub(crate) fn current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
+    let frame = CHAIN.try_with(Arc::clone).ok();
+    look(frame.as_deref())
+}
+
+/// Whether the chain of the running future holds any lock.
+pub(crate) fn holds_lock() -> bool {
+    current(|frame| {
+        frame.is_some_and(|frame| {
+            frame
+                .outwards()
+                .any(|frame| matches!(frame.link, Link::Lock(_)))
+        })
+    })
+}
+
+/// Whether the chain of the running future holds this lock.
+pub(crate) fn holds(locks: &Arc<LocalLocks>, key: &str) -> bool {
+    current(|frame| {
+        frame.is_some_and(|frame| {
+            frame
+                .outwards()
+                .any(|frame| matches!(&frame.link, Link::Lock(held) if held.is(locks, key)))
+        })
+    })
+}
+
+/// Runs `body` with `frame` as the innermost entry of its chain.
+pub(crate) async fn within<F: Future>(frame: Arc<Frame>, body: F) -> F::Output {
+    CHAIN.scope(frame, body).await
+}

@@ -1,0 +1,360 @@
+//! The handle that services hold.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolOptions;
+use sqlx::{Connection, Pool};
+
+use crate::cause::{Cause, CauseKind, Doom};
+use crate::chain::{self, Frame};
+use crate::dialect::{Concurrency, Dialect, Options};
+use crate::error::Error;
+use crate::level::Level;
+use crate::options::{Isolation, RuledOptions, TransactionOptions};
+use crate::propagation::Propagation;
+use crate::scope::{self, Position};
+use crate::site::Site;
+use crate::source::{Settings, Source};
+use crate::target::Target;
+use crate::tx::Tx;
+
+/// A connection that rested longer than this is tested before it is handed out.
+const TRUSTED_REST: Duration = Duration::from_secs(30);
+
+/// A pool whose statements run in the scope of the code that runs them.
+///
+/// Clones share everything and are cheap. `&Db` is a [`sqlx::Executor`]: inside a scope it
+/// is the scope's transaction, outside of one it refuses, and [`pool`](Self::pool) is
+/// autocommit on purpose.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use tx_runtime::SqliteDb;
+///
+/// let db = SqliteDb::connect("sqlite::memory:").await?;
+/// sqlx::query("create table t (id integer primary key)").execute(db.pool()).await?;
+///
+/// db.transaction(async || {
+///     sqlx::query("insert into t values (1)").execute(&db).await?;
+///     sqlx::query("insert into t values (2)").execute(&db).await?;
+///     Ok::<_, tx_runtime::Error>(())
+/// })
+/// .await?;
+/// # Ok::<_, tx_runtime::Error>(())
+/// # }).unwrap();
+/// ```
+pub struct Db<DB: Dialect> {
+    source: Arc<Source<DB>>,
+}
+
+/// A [`Db`] on SQLite.
+#[cfg(feature = "sqlite")]
+pub type SqliteDb = Db<sqlx::Sqlite>;
+/// A [`Db`] on PostgreSQL.
+#[cfg(feature = "postgres")]
+pub type PgDb = Db<sqlx::Postgres>;
+/// A [`Db`] on MySQL or MariaDB.
+#[cfg(feature = "mysql")]
+pub type MySqlDb = Db<sqlx::MySql>;
+
+impl<DB: Dialect> Db<DB> {
+    /// A `Db` over any pool, with the defaults of [`builder`](Self::builder).
+    #[must_use]
+    pub fn new(pool: Pool<DB>) -> Self {
+        Self::builder(pool).build()
+    }
+
+    /// A `Db` over any pool, with settings of its own.
+    #[must_use]
+    pub fn builder(pool: Pool<DB>) -> DbBuilder<DB> {
+        DbBuilder {
+            pool,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Connects to `url` with a pool that needs no ping before a transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is malformed or the database cannot be reached.
+    pub async fn connect(url: &str) -> Result<Self, sqlx::Error> {
+        Self::connect_with(PoolOptions::new(), url.parse()?).await
+    }
+
+    /// As [`connect`](Self::connect), with a size and timeouts of the caller's choice.
+    ///
+    /// sqlx tests every connection before handing it out, a round trip before each
+    /// transaction. Here BEGIN is the test: a connection found dead by it is replaced
+    /// before anything has run. Only connections that rested for 30 seconds or more are
+    /// tested, for the sake of those who use [`pool`](Self::pool). The ping after each
+    /// release stays: sqlx has no switch for it, and it is what flushes the connection.
+    ///
+    /// A SQLite database in memory gets a pool of one connection that is never closed,
+    /// since it lives and dies with it.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be reached.
+    pub async fn connect_with(
+        pool: PoolOptions<DB>,
+        options: Options<DB>,
+    ) -> Result<Self, sqlx::Error> {
+        let pool = match DB::concurrency(&options) {
+            Concurrency::Exclusive => pool
+                .max_connections(1)
+                .idle_timeout(None)
+                .max_lifetime(None),
+            Concurrency::Concurrent | Concurrency::SingleWriter => pool,
+        };
+        let pool = pool
+            .test_before_acquire(false)
+            .before_acquire(|connection, rest| {
+                Box::pin(async move {
+                    Ok(rest.idle_for < TRUSTED_REST || connection.ping().await.is_ok())
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self::new(pool))
+    }
+
+    /// The pool itself: autocommit, and no part of any scope.
+    #[must_use]
+    pub fn pool(&self) -> &Pool<DB> {
+        self.source.pool()
+    }
+
+    /// Runs `body` in a `Required` scope.
+    ///
+    /// # Errors
+    ///
+    /// The body's error, or an [`Error`] of the scope's own converted into it.
+    #[track_caller]
+    pub fn transaction<T, E, F>(&self, body: F) -> impl Future<Output = Result<T, E>>
+    where
+        E: From<Error>,
+        F: AsyncFnOnce() -> Result<T, E>,
+    {
+        self.transaction_with(TransactionOptions::new(), body)
+    }
+
+    /// Runs `body` in a scope with `options`.
+    ///
+    /// # Errors
+    ///
+    /// The body's error, or an [`Error`] of the scope's own converted into it.
+    pub async fn transaction_with<T, E, F>(
+        &self,
+        options: impl Into<RuledOptions<E>>,
+        body: F,
+    ) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: AsyncFnOnce() -> Result<T, E>,
+    {
+        scope::run(&self.source, options.into(), body).await
+    }
+
+    /// Runs `body` under a savepoint of the current transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] outside a transaction; otherwise as
+    /// [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn savepoint<T, E, F>(&self, body: F) -> impl Future<Output = Result<T, E>>
+    where
+        E: From<Error>,
+        F: AsyncFnOnce() -> Result<T, E>,
+    {
+        let site = Site::at("savepoint", Location::caller());
+        async move {
+            self.position(site)?;
+            let nested = TransactionOptions::of(site).propagation(Propagation::Nested);
+            self.transaction_with(nested, body).await
+        }
+    }
+
+    /// Begins an explicit transaction; inside a scope, joins its transaction.
+    ///
+    /// Nothing is sent before the first statement.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Doomed`] if it would join a doomed transaction.
+    #[track_caller]
+    pub fn begin(&self) -> impl Future<Output = Result<Tx<'static, DB>, Error>> + Send {
+        self.begin_with(TransactionOptions::new().name("Db::begin"))
+    }
+
+    /// As [`begin`](Self::begin), with options.
+    ///
+    /// # Errors
+    ///
+    /// What the mode refuses: see [`Propagation`].
+    pub fn begin_with(
+        &self,
+        options: TransactionOptions,
+    ) -> impl Future<Output = Result<Tx<'static, DB>, Error>> + Send {
+        let source = Arc::clone(&self.source);
+        async move { Tx::enter(&source, &options) }
+    }
+
+    /// Runs `body` holding the in-process lock `key`, so that `Isolated` scopes may run.
+    ///
+    /// Locks are exact names, first come first served, and re-entrant along the call chain.
+    /// A transaction that was already open and runs statements under the lock keeps it until
+    /// its own end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LockTimeout`] after 10 seconds, converted into the body's error type.
+    pub async fn locked<T, E, F>(&self, key: &str, body: F) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: AsyncFnOnce() -> Result<T, E>,
+    {
+        let locks = self.source.locks();
+        if chain::holds(locks, key) {
+            return body().await;
+        }
+        let held = Arc::new(locks.take(key).await?);
+        chain::within(Frame::lock(held), body()).await
+    }
+
+    /// Has the current scope roll back whatever its body returns.
+    ///
+    /// An `Ok` after it becomes [`Error::RolledBack`] with this reason, or
+    /// [`Error::UnexpectedRollback`] at the owner if a joined function called it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] outside a transaction.
+    #[track_caller]
+    pub fn set_rollback_only(&self, reason: impl Into<String>) -> Result<(), Error> {
+        let position = self.position(Site::at("set_rollback_only", Location::caller()))?;
+        let cause = Cause::of_function(CauseKind::RollbackOnly, reason);
+        position.level.doom(Doom::new(position.function, cause));
+        Ok(())
+    }
+
+    /// Whether the current scope can only roll back.
+    #[must_use]
+    pub fn is_rollback_only(&self) -> bool {
+        self.current_level()
+            .is_some_and(|level| level.verdict().is_some())
+    }
+
+    /// Whether statements through this `Db` run in a transaction here and now.
+    #[must_use]
+    pub fn is_in_transaction(&self) -> bool {
+        self.current_level().is_some()
+    }
+
+    /// Waits for the clean-ups that dropped scopes and statements have started.
+    pub async fn drain(&self) {
+        self.source.cleanups().drain().await;
+    }
+
+    pub(crate) fn source(&self) -> &Arc<Source<DB>> {
+        &self.source
+    }
+
+    pub(crate) fn target(&self) -> Target<DB> {
+        chain::current(|frame| Target::of(&self.source, frame))
+    }
+
+    fn position(&self, function: Site) -> Result<Position<DB>, Error> {
+        match self.target() {
+            Target::Transaction(position) => Ok(position),
+            _ => Err(Error::NoTransaction { function }),
+        }
+    }
+
+    fn current_level(&self) -> Option<Arc<Level>> {
+        match self.target() {
+            Target::Transaction(position) => Some(position.level),
+            _ => None,
+        }
+    }
+}
+
+impl<DB: Dialect> Clone for Db<DB> {
+    fn clone(&self) -> Self {
+        Self {
+            source: Arc::clone(&self.source),
+        }
+    }
+}
+
+impl<DB: Dialect> fmt::Debug for Db<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db")
+            .field("database", &DB::NAME)
+            .field("id", &self.source.id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<DB: Dialect> From<Pool<DB>> for Db<DB> {
+    fn from(pool: Pool<DB>) -> Self {
+        Self::new(pool)
+    }
+}
+
+/// Settings of a [`Db`] to be.
+#[must_use = "call `build`"]
+#[derive(Debug)]
+pub struct DbBuilder<DB: Dialect> {
+    pool: Pool<DB>,
+    settings: Settings,
+}
+
+impl<DB: Dialect> DbBuilder<DB> {
+    /// Lets statements outside of any scope run in autocommit, for a gradual migration.
+    ///
+    /// By default they are refused: a forgotten annotation is the mistake most often made.
+    pub fn autocommit_outside_scopes(mut self, allow: bool) -> Self {
+        self.settings.autocommit_outside_scopes = allow;
+        self
+    }
+
+    /// Lets a scope commit although a statement of it failed and the body went on.
+    ///
+    /// Only SQLite and MySQL can; PostgreSQL refuses everything after a failed statement,
+    /// and the switch has no effect there. By default all three behave like PostgreSQL, so
+    /// that a service tested on one holds on another.
+    pub fn tolerate_failed_statements(mut self, tolerate: bool) -> Self {
+        self.settings.tolerate_failed_statements = tolerate;
+        self
+    }
+
+    /// How many transactions of this `Db` one call chain has open at once; 2 by default.
+    ///
+    /// As many connections less one are kept free for chains that already hold one, so that
+    /// `RequiresNew` inside `Required` always finds its connection. A deeper chain raises
+    /// the number by itself, but the first time it may be refused.
+    pub fn nesting_depth(mut self, depth: usize) -> Self {
+        self.settings.nesting_depth = depth;
+        self
+    }
+
+    /// The isolation level of scopes that ask for none.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.settings.isolation = Some(isolation);
+        self
+    }
+
+    /// The finished `Db`.
+    #[must_use]
+    pub fn build(self) -> Db<DB> {
+        Db {
+            source: Source::new(self.pool, self.settings),
+        }
+    }
+}

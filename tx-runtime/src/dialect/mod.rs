@@ -1,0 +1,223 @@
+//! The only place that knows which database it is on.
+//!
+//! [`Driver`] is what every sqlx driver can do, put into one bound; [`Dialect`] is where
+//! the three databases differ. Nothing outside this module asks which of them it has.
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use sqlx::{Connection, Database, Either, Executor, SqlStr};
+use sqlx_core::describe::Describe;
+
+use crate::options::Isolation;
+use crate::statement::Prepared;
+
+/// A row or the summary of one statement, as drivers stream them.
+pub(crate) type Step<DB> =
+    Result<Either<<DB as Database>::QueryResult, <DB as Database>::Row>, sqlx::Error>;
+
+/// The connect options of a database.
+pub(crate) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
+
+/// What a failed statement means for the transaction it ran in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing reached the server, or the server did not mind.
+    Local,
+    /// The statement failed; a rollback to an earlier savepoint mends it.
+    Statement,
+    /// The whole transaction is gone or can only be repeated.
+    Transaction,
+    /// The connection is lost or out of step with the server.
+    Connection,
+}
+
+/// What a statement would do to a transaction behind its scope's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interference {
+    /// It begins or ends a transaction.
+    Control,
+    /// The database commits the open transaction before it.
+    ImplicitCommit,
+}
+
+/// How a second connection behaves while a chain has a write transaction open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// Transactions run beside each other.
+    Concurrent,
+    /// One writer at a time; a reader beside it sees what was committed.
+    SingleWriter,
+    /// One connection at a time may do anything at all.
+    Exclusive,
+}
+
+mod sealed {
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+        expect(
+            unreachable_pub,
+            reason = "no database feature, so nothing implements it"
+        )
+    )]
+    pub trait Sealed {}
+    #[cfg(feature = "mysql")]
+    impl Sealed for sqlx::MySql {}
+    #[cfg(feature = "postgres")]
+    impl Sealed for sqlx::Postgres {}
+    #[cfg(feature = "sqlite")]
+    impl Sealed for sqlx::Sqlite {}
+}
+
+/// A database this crate runs on: [`sqlx::Sqlite`], [`sqlx::Postgres`] or [`sqlx::MySql`]
+/// (MariaDB included), each behind the cargo feature of its name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a database that `tx-runtime` was built for",
+    note = "enable the feature `sqlite`, `postgres` or `mysql` of `tx-runtime`"
+)]
+pub trait Dialect: Driver + sealed::Sealed {
+    /// One message that ends the transaction with COMMIT, and fails without committing if
+    /// the transaction is not the one that [`begin`](Self::begin) began.
+    #[doc(hidden)]
+    const COMMIT: &'static str;
+
+    /// One message that begins a transaction on a connection whose state is not trusted.
+    #[doc(hidden)]
+    fn begin(isolation: Option<Isolation>) -> &'static str;
+
+    /// What `error` means for the transaction.
+    #[doc(hidden)]
+    fn fault(error: &sqlx::Error) -> Fault;
+
+    /// Whether running the whole transaction again may succeed.
+    #[doc(hidden)]
+    fn is_retryable(error: &sqlx::Error) -> bool;
+
+    /// Whether `error`, answered to COMMIT, says that the transaction had ended before.
+    #[doc(hidden)]
+    fn ended_early(error: &sqlx::Error) -> bool;
+
+    /// Whether `error`, answered to BEGIN, says that somebody left a transaction open on the
+    /// connection.
+    #[doc(hidden)]
+    fn found_open_transaction(error: &sqlx::Error) -> bool;
+
+    /// Whether `error`, answered to ROLLBACK, says that there was nothing to roll back.
+    #[doc(hidden)]
+    fn nothing_to_roll_back(error: &sqlx::Error) -> bool;
+
+    /// Whether a failed statement leaves the rest of its transaction usable.
+    #[doc(hidden)]
+    const SURVIVES_FAILED_STATEMENTS: bool;
+
+    /// What `sql` would do to an open transaction.
+    #[doc(hidden)]
+    fn interference(sql: &str) -> Option<Interference>;
+
+    /// Whether `sql` can run beside a writer; asked only where there is a single one.
+    #[doc(hidden)]
+    fn reads_only(sql: &str) -> bool;
+
+    /// How connections made with `options` stand to each other.
+    #[doc(hidden)]
+    fn concurrency(options: &Options<Self>) -> Concurrency;
+}
+
+/// What every sqlx driver offers on its connection.
+///
+/// The bound `for<'c> &'c mut Connection: Executor<'c>` is not implied by a trait that
+/// demands it, so it would have to stand at every function of this crate; this trait says
+/// it once.
+#[doc(hidden)]
+pub trait Driver: Database {
+    fn fetch_many(
+        connection: &mut Self::Connection,
+        query: Prepared<Self>,
+    ) -> BoxStream<'_, Step<Self>>;
+
+    fn fetch_optional(
+        connection: &mut Self::Connection,
+        query: Prepared<Self>,
+    ) -> BoxFuture<'_, Result<Option<Self::Row>, sqlx::Error>>;
+
+    fn prepare_with<'c>(
+        connection: &'c mut Self::Connection,
+        sql: SqlStr,
+        parameters: &'c [Self::TypeInfo],
+    ) -> BoxFuture<'c, Result<Self::Statement, sqlx::Error>>;
+
+    fn describe(
+        connection: &mut Self::Connection,
+        sql: SqlStr,
+    ) -> BoxFuture<'_, Result<Describe<Self>, sqlx::Error>>;
+}
+
+impl<DB> Driver for DB
+where
+    DB: Database,
+    DB::Arguments: 'static,
+    DB::Statement: 'static,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    fn fetch_many(
+        connection: &mut Self::Connection,
+        query: Prepared<Self>,
+    ) -> BoxStream<'_, Step<Self>> {
+        Executor::fetch_many(connection, query)
+    }
+
+    fn fetch_optional(
+        connection: &mut Self::Connection,
+        query: Prepared<Self>,
+    ) -> BoxFuture<'_, Result<Option<Self::Row>, sqlx::Error>> {
+        Executor::fetch_optional(connection, query)
+    }
+
+    fn prepare_with<'c>(
+        connection: &'c mut Self::Connection,
+        sql: SqlStr,
+        parameters: &'c [Self::TypeInfo],
+    ) -> BoxFuture<'c, Result<Self::Statement, sqlx::Error>> {
+        Executor::prepare_with(connection, sql, parameters)
+    }
+
+    fn describe(
+        connection: &mut Self::Connection,
+        sql: SqlStr,
+    ) -> BoxFuture<'_, Result<Describe<Self>, sqlx::Error>> {
+        Executor::describe(connection, sql)
+    }
+}
+
+/// Whether an error of any of the databases is worth running the transaction again for.
+pub(crate) fn is_retryable(error: &sqlx::Error) -> bool {
+    let judges: &[fn(&sqlx::Error) -> bool] = &[
+        #[cfg(feature = "mysql")]
+        sqlx::MySql::is_retryable,
+        #[cfg(feature = "postgres")]
+        sqlx::Postgres::is_retryable,
+        #[cfg(feature = "sqlite")]
+        sqlx::Sqlite::is_retryable,
+    ];
+    judges.iter().any(|judge| judge(error))
+}
+
+/// The part of the judgement that no driver differs in; `None` leaves it to the driver.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+fn driver_independent_fault(error: &sqlx::Error) -> Option<Fault> {
+    match error {
+        sqlx::Error::Database(_) => None,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => Some(Fault::Connection),
+        _ => Some(Fault::Local),
+    }
+}

@@ -1,0 +1,160 @@
+//! MySQL and MariaDB.
+
+use sqlx::MySql;
+use sqlx::mysql::MySqlDatabaseError;
+
+use super::sql::{self, Words, is_one_of};
+use super::{Concurrency, Dialect, Fault, Interference, Options, driver_independent_fault};
+use crate::options::Isolation;
+
+const DEADLOCK: u16 = 1213;
+const SNAPSHOT_CONFLICT: u16 = 1020;
+const LOCK_WAIT_TIMEOUT: u16 = 1205;
+const LOCK_NOWAIT: u16 = 3572;
+const NO_SUCH_SAVEPOINT: u16 = 1305;
+
+fn number(error: &sqlx::Error) -> Option<u16> {
+    let database = error.as_database_error()?;
+    Some(database.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+fn commits_implicitly(sql: &str) -> bool {
+    let mut words = Words::of(sql);
+    let first = words.next_word();
+    if is_one_of(first, &["create"]) {
+        !creates_temporary(&mut words)
+    } else if is_one_of(first, &["drop"]) {
+        !words.next_is(&["temporary", "prepare"])
+    } else if is_one_of(first, &["lock", "unlock"]) {
+        words.next_is(&["table", "tables"])
+    } else {
+        is_one_of(first, ALWAYS_COMMIT)
+    }
+}
+
+const ALWAYS_COMMIT: &[&str] = &[
+    "alter",
+    "truncate",
+    "rename",
+    "grant",
+    "revoke",
+    "analyze",
+    "optimize",
+    "repair",
+    "install",
+    "uninstall",
+    "flush",
+    "reset",
+];
+
+fn creates_temporary(after_create: &mut Words<'_>) -> bool {
+    let mut kind = after_create.next_word();
+    if is_one_of(kind, &["or"]) {
+        after_create.next_word();
+        kind = after_create.next_word();
+    }
+    is_one_of(kind, &["temporary"])
+}
+
+impl Dialect for MySql {
+    // The savepoint set at BEGIN is the proof that the transaction is still the same: an
+    // implicit commit, a deadlock and a COMMIT of the body all remove it, and then RELEASE
+    // fails and COMMIT is not reached.
+    const COMMIT: &'static str = "RELEASE SAVEPOINT tx_scope; COMMIT";
+
+    const SURVIVES_FAILED_STATEMENTS: bool = true;
+
+    fn begin(isolation: Option<Isolation>) -> &'static str {
+        // START TRANSACTION would commit what somebody left open on the connection.
+        match isolation {
+            None => "ROLLBACK; START TRANSACTION; SAVEPOINT tx_scope",
+            Some(Isolation::ReadUncommitted) => {
+                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; START TRANSACTION; SAVEPOINT tx_scope"
+            }
+            Some(Isolation::ReadCommitted) => {
+                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; SAVEPOINT tx_scope"
+            }
+            Some(Isolation::RepeatableRead) => {
+                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; SAVEPOINT tx_scope"
+            }
+            Some(Isolation::Serializable) => {
+                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION; SAVEPOINT tx_scope"
+            }
+        }
+    }
+
+    fn fault(error: &sqlx::Error) -> Fault {
+        driver_independent_fault(error).unwrap_or_else(|| match number(error) {
+            Some(DEADLOCK | SNAPSHOT_CONFLICT) => Fault::Transaction,
+            Some(1053 | 1927 | 2006 | 2013) => Fault::Connection,
+            _ => Fault::Statement,
+        })
+    }
+
+    fn is_retryable(error: &sqlx::Error) -> bool {
+        matches!(
+            number(error),
+            Some(DEADLOCK | SNAPSHOT_CONFLICT | LOCK_WAIT_TIMEOUT | LOCK_NOWAIT)
+        )
+    }
+
+    fn ended_early(error: &sqlx::Error) -> bool {
+        number(error) == Some(NO_SUCH_SAVEPOINT)
+    }
+
+    fn found_open_transaction(_: &sqlx::Error) -> bool {
+        // BEGIN rolls it back.
+        false
+    }
+
+    fn nothing_to_roll_back(_: &sqlx::Error) -> bool {
+        // ROLLBACK without a transaction succeeds.
+        false
+    }
+
+    fn interference(sql: &str) -> Option<Interference> {
+        if sql::controls_transaction(sql) {
+            Some(Interference::Control)
+        } else if commits_implicitly(sql) {
+            Some(Interference::ImplicitCommit)
+        } else {
+            None
+        }
+    }
+
+    fn reads_only(_: &str) -> bool {
+        false
+    }
+
+    fn concurrency(_: &Options<Self>) -> Concurrency {
+        Concurrency::Concurrent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::commits_implicitly;
+
+    #[test]
+    fn tells_statements_that_commit_the_open_transaction() {
+        for sql in [
+            "create table t (id int)",
+            "CREATE OR REPLACE VIEW v AS SELECT 1",
+            "drop table t",
+            "alter table t add c int",
+            "truncate t",
+            "lock tables t write",
+        ] {
+            assert!(commits_implicitly(sql), "{sql}");
+        }
+        for sql in [
+            "create temporary table t (id int)",
+            "create or replace temporary table t (id int)",
+            "drop temporary table t",
+            "insert into t values (1)",
+            "select * from t lock in share mode",
+        ] {
+            assert!(!commits_implicitly(sql), "{sql}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! PostgreSQL.
+
+use sqlx::Postgres;
+use sqlx::postgres::PgDatabaseError;
+
+use super::{Concurrency, Dialect, Fault, Interference, Options, driver_independent_fault, sql};
+use crate::options::Isolation;
+
+const SERIALIZATION_FAILURE: &str = "40001";
+const DEADLOCK: &str = "40P01";
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+const ACTIVE_TRANSACTION: &str = "25001";
+
+fn code(error: &sqlx::Error) -> Option<&str> {
+    let database = error.as_database_error()?;
+    Some(database.try_downcast_ref::<PgDatabaseError>()?.code())
+}
+
+fn says(error: &sqlx::Error, text: &str) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|database| database.message().contains(text))
+}
+
+fn lost_connection(code: &str) -> bool {
+    code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03")
+}
+
+impl Dialect for Postgres {
+    // A COMMIT in an aborted transaction is answered like a good one (only the command tag
+    // says ROLLBACK, and the driver does not show it); a SELECT before it fails there. The
+    // setting is gone if a statement of the body ended our transaction, and then the cast
+    // fails with our own words in its message.
+    const COMMIT: &'static str = "SELECT coalesce(nullif(current_setting('tx_runtime.scope', true), ''), 'tx_runtime: ended')::int; COMMIT";
+
+    const SURVIVES_FAILED_STATEMENTS: bool = false;
+
+    fn begin(isolation: Option<Isolation>) -> &'static str {
+        match isolation {
+            // BEGIN inside a transaction that somebody left open on the connection only
+            // warns; there now() is older than this message, and the cast fails. A
+            // query would fix the snapshot of the higher levels too early; they need no
+            // such check, since PostgreSQL refuses to set a level after the first query.
+            None => {
+                "BEGIN; SELECT set_config('tx_runtime.scope', '1', true), (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int"
+            }
+            Some(Isolation::ReadUncommitted) => {
+                "BEGIN ISOLATION LEVEL READ UNCOMMITTED; SET LOCAL tx_runtime.scope = '1'"
+            }
+            Some(Isolation::ReadCommitted) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL tx_runtime.scope = '1'"
+            }
+            Some(Isolation::RepeatableRead) => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL tx_runtime.scope = '1'"
+            }
+            Some(Isolation::Serializable) => {
+                "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL tx_runtime.scope = '1'"
+            }
+        }
+    }
+
+    fn fault(error: &sqlx::Error) -> Fault {
+        driver_independent_fault(error).unwrap_or_else(|| match code(error) {
+            Some(code) if lost_connection(code) => Fault::Connection,
+            // After ROLLBACK TO the server still fails every conflicting statement and the
+            // COMMIT (40001), or does so on the other databases (deadlock).
+            Some(SERIALIZATION_FAILURE | DEADLOCK) => Fault::Transaction,
+            _ => Fault::Statement,
+        })
+    }
+
+    fn is_retryable(error: &sqlx::Error) -> bool {
+        matches!(
+            code(error),
+            Some(SERIALIZATION_FAILURE | DEADLOCK | LOCK_NOT_AVAILABLE)
+        )
+    }
+
+    fn ended_early(error: &sqlx::Error) -> bool {
+        says(error, "tx_runtime: ended")
+    }
+
+    fn found_open_transaction(error: &sqlx::Error) -> bool {
+        code(error) == Some(ACTIVE_TRANSACTION) || says(error, "tx_runtime: left open")
+    }
+
+    fn nothing_to_roll_back(_: &sqlx::Error) -> bool {
+        // ROLLBACK without a transaction is a warning, not an error.
+        false
+    }
+
+    fn interference(sql: &str) -> Option<Interference> {
+        sql::controls_transaction(sql).then_some(Interference::Control)
+    }
+
+    fn reads_only(_: &str) -> bool {
+        false
+    }
+
+    fn concurrency(_: &Options<Self>) -> Concurrency {
+        Concurrency::Concurrent
+    }
+}

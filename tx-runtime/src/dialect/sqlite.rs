@@ -1,0 +1,83 @@
+//! SQLite.
+
+use sqlx::sqlite::SqliteError;
+use sqlx::{ConnectOptions, Sqlite};
+
+use super::{Concurrency, Dialect, Fault, Interference, Options, driver_independent_fault, sql};
+use crate::options::Isolation;
+
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const BUSY_SNAPSHOT: i32 = 517;
+
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    let database = error.as_database_error()?;
+    database.try_downcast_ref::<SqliteError>()?;
+    database.code()?.parse().ok()
+}
+
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    extended_code(error).map(|code| code & 0xff)
+}
+
+fn says(error: &sqlx::Error, text: &str) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|database| database.message().contains(text))
+}
+
+impl Dialect for Sqlite {
+    const COMMIT: &'static str = "COMMIT";
+
+    const SURVIVES_FAILED_STATEMENTS: bool = true;
+
+    fn begin(_: Option<Isolation>) -> &'static str {
+        // A deferred transaction that reads first and writes later fails at once when
+        // another connection wrote in between, whatever the busy timeout; taking the write
+        // lock at BEGIN waits for it instead. Every level is met: SQLite is serializable.
+        "BEGIN IMMEDIATE"
+    }
+
+    fn fault(error: &sqlx::Error) -> Fault {
+        driver_independent_fault(error).unwrap_or_else(|| match extended_code(error) {
+            Some(BUSY_SNAPSHOT) => Fault::Transaction,
+            _ => Fault::Statement,
+        })
+    }
+
+    fn is_retryable(error: &sqlx::Error) -> bool {
+        matches!(primary_code(error), Some(BUSY | LOCKED))
+    }
+
+    fn ended_early(error: &sqlx::Error) -> bool {
+        says(error, "no transaction is active")
+    }
+
+    fn found_open_transaction(error: &sqlx::Error) -> bool {
+        says(error, "within a transaction")
+    }
+
+    fn nothing_to_roll_back(error: &sqlx::Error) -> bool {
+        says(error, "no transaction is active")
+    }
+
+    fn interference(sql: &str) -> Option<Interference> {
+        sql::controls_transaction(sql).then_some(Interference::Control)
+    }
+
+    fn reads_only(sql: &str) -> bool {
+        sql::starts_with_any(sql, &["select", "values", "explain"])
+    }
+
+    fn concurrency(options: &Options<Self>) -> Concurrency {
+        let url = options.to_url_lossy();
+        let in_memory = url.query_pairs().any(|(key, value)| {
+            (key == "mode" && value == "memory") || (key == "cache" && value == "shared")
+        });
+        if in_memory {
+            Concurrency::Exclusive
+        } else {
+            Concurrency::SingleWriter
+        }
+    }
+}

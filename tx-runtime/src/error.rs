@@ -1,0 +1,366 @@
+//! Everything that can be wrong with a scope, in words: what happened, where, what to do.
+
+use std::time::Duration;
+
+use crate::cause::Cause;
+use crate::options::Isolation;
+use crate::propagation::Propagation;
+use crate::site::Site;
+
+/// An error of the transaction machinery itself.
+///
+/// A function under `#[transactional]` returns its own error type, which takes this one in
+/// through `From`. A refused statement reaches the body as a [`sqlx::Error`] that carries
+/// this type; [`Error::of`] looks inside, and `Error::from` unwraps it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A statement was run through a `Db` by code that is in none of its scopes.
+    #[error(
+        "a statement was run through a Db outside any of its scopes: annotate the calling function \
+         with `#[transactional]` (a spawned task does not inherit its parent's scope), or use \
+         `db.pool()` where autocommit is meant"
+    )]
+    OutsideScope,
+
+    /// A `Mandatory` scope was entered without a transaction.
+    #[error(
+        "{function} needs its caller's transaction (propagation = Mandatory), but there is none: \
+         call it from a function with a transaction, or use `Required`"
+    )]
+    NoTransaction {
+        /// The function that was called.
+        function: Site,
+    },
+
+    /// A `Never` scope was entered inside a transaction.
+    #[error(
+        "{function} must not run inside a transaction (propagation = Never), but {outer} has one: \
+         call it outside, or use `NotSupported` to suspend the transaction"
+    )]
+    TransactionActive {
+        /// The function that was called.
+        function: Site,
+        /// The function whose transaction it was called in.
+        outer: Site,
+    },
+
+    /// An `Isolated` scope was entered without a held lock.
+    #[error(
+        "{function} must run under a lock (propagation = Isolated), but its call chain holds none: \
+         take one around it, or use `RequiresNew`"
+    )]
+    NoLockHeld {
+        /// The function that was called.
+        function: Site,
+    },
+
+    /// A scope asked for an isolation level that the transaction it joins does not have.
+    #[error(
+        "{function} asks for {asked}, but it joins the transaction of {outer}, which was begun \
+         with {}: use `RequiresNew`, or give {outer} the same level",
+        found.map_or_else(|| "the server's default".to_owned(), |level| level.to_string())
+    )]
+    IsolationMismatch {
+        /// The joining function.
+        function: Site,
+        /// What it asked for.
+        asked: Isolation,
+        /// The function that owns the transaction.
+        outer: Site,
+        /// What the transaction was begun with.
+        found: Option<Isolation>,
+    },
+
+    /// The mode cannot be had through this call.
+    #[error("{function}: `{propagation}` cannot be had from `begin`: {instead}")]
+    ModeUnavailable {
+        /// The calling place.
+        function: Site,
+        /// The mode that was asked for.
+        propagation: Propagation,
+        /// What to do instead.
+        instead: &'static str,
+    },
+
+    /// The transaction can only roll back, so nothing more runs in it.
+    #[error(
+        "{function} was refused: the transaction can only roll back since {by} failed: {cause}; \
+         let the error through, or put what may fail into a Nested scope"
+    )]
+    Doomed {
+        /// The function that was refused.
+        function: Site,
+        /// The function that doomed the transaction.
+        by: Site,
+        /// What happened in it.
+        #[source]
+        cause: Cause,
+    },
+
+    /// The scope returned without an error, but `set_rollback_only` had been called in it.
+    #[error("{function} was rolled back as it had asked: {reason}")]
+    RolledBack {
+        /// The function whose transaction it was.
+        function: Site,
+        /// The reason given to `set_rollback_only`.
+        reason: String,
+    },
+
+    /// The scope meant to commit, but something in it had failed: it was rolled back.
+    #[error(
+        "{function} was rolled back although it {meant}: {by} had failed: {cause}; let that error \
+         through, or put what may fail into a Nested scope"
+    )]
+    UnexpectedRollback {
+        /// The function whose scope was rolled back.
+        function: Site,
+        /// The function that failed.
+        by: Site,
+        /// What happened in it.
+        #[source]
+        cause: Cause,
+        /// What the scope returned: `returned Ok`, or the error that `no_rollback_for` kept.
+        meant: String,
+    },
+
+    /// No transaction could be begun.
+    #[error("{function} could not begin a transaction: {source}")]
+    Begin {
+        /// The function whose transaction it was to be.
+        function: Site,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+        /// Whether trying again may help.
+        retryable: bool,
+    },
+
+    /// A savepoint could not be set or released.
+    #[error("{function}: the savepoint could not be closed, its work is rolled back: {source}")]
+    Savepoint {
+        /// The function the savepoint belongs to.
+        function: Site,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+    },
+
+    /// The server refused the COMMIT; nothing was stored.
+    #[error("{function} was rolled back: the server refused COMMIT after it {meant}: {source}")]
+    Commit {
+        /// The function whose transaction it was.
+        function: Site,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+        /// What the scope returned.
+        meant: String,
+        /// Whether running the transaction again may succeed.
+        retryable: bool,
+    },
+
+    /// The transaction had ended before COMMIT: by a COMMIT, ROLLBACK or DDL statement that
+    /// was run in it, or by the server. What ran before that may be stored.
+    #[error(
+        "the transaction of {function} had already ended when it {meant}: a statement in it \
+         committed or rolled back, so what it wrote may be stored in part ({source}); keep \
+         COMMIT, ROLLBACK and DDL out of the scope"
+    )]
+    EndedEarly {
+        /// The function whose transaction it was.
+        function: Site,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+        /// What the scope returned.
+        meant: String,
+    },
+
+    /// The connection was lost during COMMIT: it may or may not have taken effect.
+    #[error(
+        "{function}: the answer to COMMIT was lost after it {meant}, so whether it took effect is \
+         unknown ({source}); check before running it again"
+    )]
+    CommitUnknown {
+        /// The function whose transaction it was.
+        function: Site,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+        /// What the scope returned.
+        meant: String,
+    },
+
+    /// The scope that a statement belongs to has ended.
+    #[error("{function} has ended: a statement that outlived it was not run")]
+    TransactionClosed {
+        /// The function whose scope it was.
+        function: Site,
+    },
+
+    /// No connection came free in time.
+    #[error(
+        "{function} waited {waited:?} for a connection of the pool (size {size}){}",
+        outer.map_or_else(String::new, |outer| format!(", while {outer} in the same call chain holds one"))
+    )]
+    ConnectionTimeout {
+        /// The function that needed the connection.
+        function: Site,
+        /// The function of the same chain that holds a connection, if one does.
+        outer: Option<Site>,
+        /// How long it waited.
+        waited: Duration,
+        /// The pool's size.
+        size: usize,
+    },
+
+    /// The pool cannot hold as many connections at once as the call chain needs.
+    #[error(
+        "{function} needs a further connection while {outer} in the same call chain holds one, and \
+         the pool of {size} cannot give it: raise `max_connections` to at least {needed}, or declare \
+         `nesting_depth({needed})` on the Db if chains are that deep, or join instead"
+    )]
+    PoolTooSmall {
+        /// The function that needed the connection.
+        function: Site,
+        /// The function that holds one.
+        outer: Site,
+        /// The pool's size.
+        size: usize,
+        /// How many connections the chain needs.
+        needed: usize,
+    },
+
+    /// SQLite has one writer, and the call chain already is it.
+    #[error(
+        "{function} needs a second connection to a SQLite database on which {outer} in the same \
+         call chain has a write transaction open; it would wait for itself: run it before {outer} \
+         writes, or use `Nested`"
+    )]
+    SecondWriter {
+        /// The function that was refused.
+        function: Site,
+        /// The function that holds the write transaction.
+        outer: Site,
+    },
+
+    /// Another scope or statement of the same transaction did not make room in time.
+    #[error(
+        "{function} waited {waited:?} for its turn in the transaction, which {holder} holds: poll \
+         concurrent branches together (`join!`), or finish one before the other"
+    )]
+    TurnTimeout {
+        /// The function that waited.
+        function: Site,
+        /// The function that holds the turn.
+        holder: Site,
+        /// How long it waited.
+        waited: Duration,
+    },
+
+    /// A statement would have begun or ended a transaction behind the scope's back.
+    #[error(
+        "{function}: `{statement}` was not run: a scope begins and ends its transaction itself; use \
+         `#[transactional]` options, a Nested scope, or `set_rollback_only`"
+    )]
+    TransactionControl {
+        /// The function that ran it.
+        function: Site,
+        /// The statement's first words.
+        statement: String,
+    },
+
+    /// A statement would have committed the open transaction (DDL on MySQL and MariaDB).
+    #[error(
+        "{function}: `{statement}` was not run: this database commits the open transaction \
+         before it; run it through `db.pool()` outside the scope"
+    )]
+    ImplicitCommit {
+        /// The function that ran it.
+        function: Site,
+        /// The statement's first words.
+        statement: String,
+    },
+
+    /// A lock did not come free in time.
+    #[error("the lock `{key}` was not free within {waited:?}")]
+    LockTimeout {
+        /// The lock's name.
+        key: String,
+        /// How long the call waited.
+        waited: Duration,
+    },
+
+    /// Any other error of the driver.
+    #[error(transparent)]
+    Database(sqlx::Error),
+}
+
+/// What became of the work in a scope that ended with an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The body was not run.
+    NotStarted,
+    /// Nothing that the scope wrote is stored, or it will not be once its error has
+    /// reached the owner of the transaction.
+    RolledBack,
+    /// The database may hold all, some or none of it.
+    Unknown,
+}
+
+impl Error {
+    /// The error of this crate inside a statement's error, if a statement was refused.
+    #[must_use]
+    pub fn of(error: &sqlx::Error) -> Option<&Self> {
+        match error {
+            sqlx::Error::Configuration(inner) => inner.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether running the whole transaction again may succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Doomed { cause, .. } | Self::UnexpectedRollback { cause, .. } => {
+                cause.is_retryable()
+            }
+            Self::Begin { retryable, .. } | Self::Commit { retryable, .. } => *retryable,
+            Self::ConnectionTimeout { .. } | Self::LockTimeout { .. } => true,
+            Self::Database(error) => crate::dialect::is_retryable(error),
+            _ => false,
+        }
+    }
+
+    /// What became of the scope's work.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::NoTransaction { .. }
+            | Self::TransactionActive { .. }
+            | Self::NoLockHeld { .. }
+            | Self::IsolationMismatch { .. }
+            | Self::ModeUnavailable { .. }
+            | Self::LockTimeout { .. } => Outcome::NotStarted,
+            Self::CommitUnknown { .. } | Self::EndedEarly { .. } => Outcome::Unknown,
+            _ => Outcome::RolledBack,
+        }
+    }
+
+    pub(crate) fn into_statement_error(self) -> sqlx::Error {
+        sqlx::Error::Configuration(Box::new(self))
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Configuration(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(inner) => Self::Database(sqlx::Error::Configuration(inner)),
+            },
+            other => Self::Database(other),
+        }
+    }
+}

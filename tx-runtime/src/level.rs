@@ -1,0 +1,147 @@
+//! One level of a transaction: the transaction itself, or a savepoint in it.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+
+use crate::cause::Doom;
+use crate::error::Error;
+use crate::site::Site;
+
+/// A level's identity and verdict.
+///
+/// It knows neither the database nor the connection, so that the connection's state may
+/// refer to levels without a reference circle.
+#[derive(Debug)]
+pub(crate) struct Level {
+    site: Site,
+    parent: Option<Arc<Self>>,
+    /// Distinct within the transaction; names the savepoint.
+    number: usize,
+    doom: OnceLock<Doom>,
+    end: OnceLock<End>,
+}
+
+/// How a level's scope ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its owner saw it through.
+    Closed,
+    /// Its owner was dropped; what it did is still to be rolled back.
+    Abandoned,
+}
+
+impl Level {
+    pub(crate) fn root(site: Site) -> Arc<Self> {
+        Self::new(site, None, 0)
+    }
+
+    pub(crate) fn savepoint(self: &Arc<Self>, site: Site, number: usize) -> Arc<Self> {
+        Self::new(site, Some(Arc::clone(self)), number)
+    }
+
+    fn new(site: Site, parent: Option<Arc<Self>>, number: usize) -> Arc<Self> {
+        Arc::new(Self {
+            site,
+            parent,
+            number,
+            doom: OnceLock::new(),
+            end: OnceLock::new(),
+        })
+    }
+
+    /// The scope that owns this level.
+    pub(crate) fn site(&self) -> Site {
+        self.site
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.parent.is_none()
+    }
+
+    /// This level and those around it, innermost first.
+    pub(crate) fn outwards(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::successors(Some(self), |level| level.parent.as_ref())
+    }
+
+    /// The savepoints that must be open for a statement of this level, outermost first.
+    pub(crate) fn savepoints(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut path: Vec<_> = self
+            .outwards()
+            .filter(|level| !level.is_root())
+            .cloned()
+            .collect();
+        path.reverse();
+        path
+    }
+
+    pub(crate) fn is_within(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        self.outwards().any(|level| Arc::ptr_eq(level, other))
+    }
+
+    /// SQL that all three databases understand, with this savepoint's name at its end.
+    pub(crate) fn sql(&self, before: &str) -> String {
+        let mut sql = before.to_owned();
+        self.push_name(&mut sql);
+        sql
+    }
+
+    /// Rolls back to the savepoint and removes it, which a rollback alone does not.
+    pub(crate) fn rollback_sql(&self) -> String {
+        let mut sql = self.sql("ROLLBACK TO SAVEPOINT ");
+        sql.push_str("; RELEASE SAVEPOINT ");
+        self.push_name(&mut sql);
+        sql
+    }
+
+    fn push_name(&self, sql: &mut String) {
+        write!(sql, "tx_scope_{}", self.number).expect("a String takes every write");
+    }
+
+    /// Makes this level unable to commit; the first cause stays.
+    pub(crate) fn doom(&self, doom: Doom) {
+        // A second cause is a consequence of the first more often than not.
+        let _ = self.doom.set(doom);
+    }
+
+    /// Makes the whole transaction unable to commit.
+    pub(crate) fn doom_transaction(self: &Arc<Self>, doom: &Doom) {
+        for level in self.outwards() {
+            level.doom(doom.clone());
+        }
+    }
+
+    /// Why this level cannot commit, if it cannot: its own doom or that of one around it.
+    pub(crate) fn verdict(self: &Arc<Self>) -> Option<&Doom> {
+        self.outwards().find_map(|level| level.doom.get())
+    }
+
+    /// What doomed this very level.
+    pub(crate) fn own_doom(&self) -> Option<&Doom> {
+        self.doom.get()
+    }
+
+    pub(crate) fn finish(&self, end: End) {
+        let _ = self.end.set(end);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.end.get() == Some(&End::Abandoned)
+    }
+
+    /// Refuses whatever `function` wants to do if the level has ended or is doomed.
+    pub(crate) fn check(self: &Arc<Self>, function: Site) -> Result<(), Error> {
+        if let Some(ended) = self.outwards().find(|level| level.end.get().is_some()) {
+            return Err(Error::TransactionClosed {
+                function: ended.site,
+            });
+        }
+        match self.verdict() {
+            None => Ok(()),
+            Some(doom) => Err(Error::Doomed {
+                function,
+                by: doom.by,
+                cause: doom.cause.clone(),
+            }),
+        }
+    }
+}

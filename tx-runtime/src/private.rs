@@ -1,0 +1,129 @@
+//! What the expansion of `#[transactional]` calls. Not public API.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::db::Db;
+use crate::dialect::Dialect;
+use crate::options::{RuledOptions, Rules, TransactionOptions};
+use crate::result::TransactionResult;
+use crate::scope;
+use crate::site::Site;
+
+pub use crate::describe;
+
+/// What `db = ..` may name: a `Db`, or something that leads to one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `tx_runtime::Db`",
+    label = "a transaction cannot be begun on this",
+    note = "`db = ..` takes a `Db`, or a reference, `Arc` or `Box` of one"
+)]
+pub trait DbRef {
+    /// The database it is on.
+    type Database: Dialect;
+
+    /// The handle itself.
+    fn db(&self) -> &Db<Self::Database>;
+}
+
+impl<DB: Dialect> DbRef for Db<DB> {
+    type Database = DB;
+
+    fn db(&self) -> &Self {
+        self
+    }
+}
+
+macro_rules! leads_to_db {
+    ($($pointer:ty),+) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<D: DbRef + ?Sized> DbRef for $pointer {
+            type Database = D::Database;
+
+            fn db(&self) -> &Db<Self::Database> {
+                (**self).db()
+            }
+        }
+    )+};
+}
+
+leads_to_db!(&D, &mut D, Arc<D>, Box<D>);
+
+/// The handle that a `db` expression names.
+pub fn db<D: DbRef + ?Sized>(db: &D) -> &Db<D::Database> {
+    db.db()
+}
+
+/// The options of a function, before its attribute's words are applied.
+#[must_use]
+pub const fn options(name: &'static str, file: &'static str, line: u32) -> TransactionOptions {
+    TransactionOptions::of(Site::new(name, file, line))
+}
+
+/// The rules for a function's error type. The type comes as a value, so that a wrong one is
+/// reported once.
+#[must_use]
+pub fn rules<R: TransactionResult>(
+    _: PhantomData<R>,
+    describe: fn(&R::Error) -> Option<String>,
+) -> Rules<R::Error> {
+    Rules::described(describe)
+}
+
+/// Runs a function's body in its scope.
+pub async fn run<DB, R, F>(
+    db: &Db<DB>,
+    options: TransactionOptions,
+    rules: Rules<R::Error>,
+    body: F,
+) -> R
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
+    scope::run(db.source(), RuledOptions { options, rules }, body).await
+}
+
+/// An error about to be put into words, as well as its type allows.
+///
+/// Which method is found depends on what the error implements: method lookup tries fewer
+/// references first, so the order is `Display`, then `Debug`, then nothing.
+#[derive(Debug)]
+pub struct Described<'a, E>(pub &'a E);
+
+/// For errors with `Display`.
+pub trait ByDisplay {
+    /// The error in words.
+    fn describe(&self) -> Option<String>;
+}
+
+impl<E: std::fmt::Display> ByDisplay for Described<'_, E> {
+    fn describe(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+}
+
+/// For errors with `Debug` only.
+pub trait ByDebug {
+    /// The error as `Debug` shows it.
+    fn describe(&self) -> Option<String>;
+}
+
+impl<E: std::fmt::Debug> ByDebug for &Described<'_, E> {
+    fn describe(&self) -> Option<String> {
+        Some(format!("{:?}", self.0))
+    }
+}
+
+/// For all other errors.
+pub trait ByNothing {
+    /// Nothing is known of it.
+    fn describe(&self) -> Option<String>;
+}
+
+impl<E> ByNothing for &&Described<'_, E> {
+    fn describe(&self) -> Option<String> {
+        None
+    }
+}

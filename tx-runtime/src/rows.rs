@@ -1,0 +1,136 @@
+//! Rows between the connection that reads them and the stream that hands them out.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use crate::dialect::{Dialect, Step};
+use crate::statement::{Failure, Prepared};
+
+/// How many unread rows another statement may push aside before the stream is cut off.
+const KEPT_ROWS: usize = 100_000;
+
+/// What the reader of a stream's rows is after.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Demand {
+    /// A row at a time, as the consumer asks.
+    Next,
+    /// Everything, since another statement waits for the connection.
+    All,
+    /// Nothing more: the consumer is gone.
+    Nothing,
+}
+
+/// The shared buffer of one open stream.
+pub(crate) struct Rows<DB: Dialect>(Mutex<State<DB>>);
+
+struct State<DB: Dialect> {
+    steps: VecDeque<Step<DB>>,
+    demand: Demand,
+    ended: bool,
+}
+
+impl<DB: Dialect> Rows<DB> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(State {
+            steps: VecDeque::new(),
+            demand: Demand::Next,
+            ended: false,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<DB>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn pop(&self) -> Option<Step<DB>> {
+        self.state().steps.pop_front()
+    }
+
+    pub(crate) fn has_step(&self) -> bool {
+        !self.state().steps.is_empty()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// Ends the stream with an error that no statement caused.
+    pub(crate) fn fail(&self, error: sqlx::Error) {
+        let mut state = self.state();
+        state.steps.push_back(Err(error));
+        state.ended = true;
+    }
+
+    /// Has the rest read into the buffer, so that the connection comes free.
+    pub(crate) fn read_all(&self) {
+        let mut state = self.state();
+        if state.demand == Demand::Next {
+            state.demand = Demand::All;
+        }
+    }
+
+    /// The consumer is gone; reading stops at the next row.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state();
+        state.demand = Demand::Nothing;
+        state.steps.clear();
+    }
+
+    /// Runs `query` and hands its rows over as they are asked for.
+    ///
+    /// The consumer gets the statement's error itself, the caller what it means.
+    pub(crate) async fn read(
+        &self,
+        connection: &mut DB::Connection,
+        query: Prepared<DB>,
+    ) -> Option<Failure> {
+        let mut failure = None;
+        let mut steps = DB::fetch_many(connection, query);
+        while self.wanted().await {
+            match poll_fn(|cx| steps.as_mut().poll_next(cx)).await {
+                None => break,
+                Some(Ok(step)) => self.push(Ok(step)),
+                Some(Err(error)) => {
+                    failure = Some(Failure::of::<DB>(&error));
+                    self.push(Err(error));
+                    break;
+                }
+            }
+        }
+        drop(steps);
+        self.state().ended = true;
+        failure
+    }
+
+    fn push(&self, step: Step<DB>) {
+        let mut state = self.state();
+        if state.demand != Demand::Nothing {
+            state.steps.push_back(step);
+        }
+        if state.demand == Demand::All && state.steps.len() > KEPT_ROWS {
+            state.steps.push_back(Err(sqlx::Error::Protocol(format!(
+                "another statement of the same transaction needed the connection while this stream \
+                 had more than {KEPT_ROWS} unread rows; read it to its end or use fetch_all first"
+            ))));
+            state.demand = Demand::Nothing;
+        }
+    }
+
+    /// Waits until a further row is asked for; `false` when none will be.
+    async fn wanted(&self) -> bool {
+        poll_fn(|_| {
+            let state = self.state();
+            match state.demand {
+                Demand::Nothing => Poll::Ready(false),
+                Demand::All => Poll::Ready(true),
+                // Whoever polls this has looked into the buffer before, and polls again
+                // when it is empty; so nobody needs to be woken.
+                Demand::Next if state.steps.is_empty() => Poll::Ready(true),
+                Demand::Next => Poll::Pending,
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,423 @@
+//! The life of one scope: entered by its mode, left by its body's result.
+
+use std::sync::Arc;
+
+use crate::cause::{Cause, CauseKind, Doom};
+use crate::chain::{self, Found, Frame, Ground, ScopeLink};
+use crate::dialect::Dialect;
+use crate::error::Error;
+use crate::level::Level;
+use crate::options::{RuledOptions, TransactionOptions};
+use crate::propagation::{Entry, Propagation};
+use crate::result::TransactionResult;
+use crate::site::Site;
+use crate::source::Source;
+use crate::transaction::{Transaction, Verdict};
+
+/// Runs `body` in a scope of `source`.
+///
+/// This is all there is to `#[transactional]` and `Db::transaction`: enter, run, leave. It
+/// is kept small, since it is compiled once for every body.
+pub(crate) async fn run<DB, R, F>(
+    source: &Arc<Source<DB>>,
+    options: RuledOptions<R::Error>,
+    body: F,
+) -> R
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
+    let RuledOptions { options, rules } = options;
+    let mut scope = match Scope::enter(source, &options) {
+        Ok(scope) => scope,
+        Err(refused) => return R::from_result(Err(refused.into())),
+    };
+    let result = chain::within(Arc::clone(&scope.frame), body())
+        .await
+        .into_result();
+    let intent = match &result {
+        Ok(_) => Intent::Keep(Meant::Ok),
+        Err(error) if rules.commits(error) => Intent::Keep(Meant::Kept(rules.describe(error))),
+        Err(error) => Intent::GiveUp(if scope.is_participant() {
+            rules.describe(error)
+        } else {
+            String::new()
+        }),
+    };
+    R::from_result(match scope.leave(intent).await {
+        Ok(()) => result,
+        Err(error) => Err(error.into()),
+    })
+}
+
+/// What the owner of a scope wants of it at its end.
+pub(crate) enum Intent {
+    Keep(Meant),
+    /// With the error in words, for those who ask later why the transaction is doomed.
+    GiveUp(String),
+}
+
+/// What a scope that means to commit returned.
+pub(crate) enum Meant {
+    Ok,
+    Kept(String),
+}
+
+impl Meant {
+    fn into_text(self) -> String {
+        match self {
+            Self::Ok => "returned Ok".to_owned(),
+            Self::Kept(error) => {
+                format!("returned an error that `no_rollback_for` keeps ({error})")
+            }
+        }
+    }
+}
+
+/// One execution of a transactional function; dropped before its end, it rolls back.
+pub(crate) struct Scope<DB: Dialect> {
+    site: Site,
+    frame: Arc<Frame>,
+    /// `None` once the scope has been left.
+    role: Option<Role<DB>>,
+}
+
+/// What a scope has of a transaction.
+enum Role<DB: Dialect> {
+    Owner(Arc<Transaction<DB>>),
+    Savepoint(Arc<Transaction<DB>>, Arc<Level>),
+    Participant(Arc<Level>),
+    Autocommit,
+}
+
+/// Where the statements of a scope run.
+pub(crate) struct Position<DB: Dialect> {
+    pub(crate) transaction: Arc<Transaction<DB>>,
+    pub(crate) level: Arc<Level>,
+    /// The function that the statements are run for.
+    pub(crate) function: Site,
+}
+
+impl<DB: Dialect> Position<DB> {
+    fn of_scope(scope: &ScopeLink) -> Option<Self> {
+        let Ground::Transaction { transaction, level } = &scope.ground else {
+            return None;
+        };
+        Some(Self {
+            transaction: Arc::clone(transaction).downcast().ok()?,
+            level: Arc::clone(level),
+            function: scope.site,
+        })
+    }
+
+    /// The position that a chain's innermost scope stands for, if it is in a transaction.
+    ///
+    /// Locks that were taken inside that scope protect what is done from here on, so they
+    /// go over to the transaction.
+    pub(crate) fn of(found: &Found<'_>) -> Option<Self> {
+        let position = Self::of_scope(found.scope)?;
+        if !found.locks.is_empty() {
+            position.transaction.adopt(found.locks.clone());
+        }
+        Some(position)
+    }
+}
+
+/// The transaction of `db` nearest in the chain, running or suspended.
+pub(crate) fn nearest_transaction<DB: Dialect>(
+    source: &Source<DB>,
+    frame: Option<&Frame>,
+) -> Option<Arc<Transaction<DB>>> {
+    let mut next = frame.and_then(|frame| frame.find(source.id()));
+    while let Some(found) = next {
+        if let Some(position) = Position::of_scope(found.scope) {
+            return Some(position.transaction);
+        }
+        next = found.parent.and_then(|frame| frame.find(source.id()));
+    }
+    None
+}
+
+impl<DB: Dialect> Scope<DB> {
+    /// Enters a scope, or says why it cannot be entered. Nothing is sent to the server.
+    pub(crate) fn enter(
+        source: &Arc<Source<DB>>,
+        options: &TransactionOptions,
+    ) -> Result<Self, Error> {
+        chain::current(|frame| {
+            let position = frame
+                .and_then(|frame| frame.find(source.id()))
+                .and_then(|found| Position::of(&found));
+            match options.propagation.entry(position.is_some()) {
+                Entry::BeginUnderLock if !chain::holds_lock() => Err(Error::NoLockHeld {
+                    function: options.site,
+                }),
+                Entry::Begin | Entry::BeginUnderLock => {
+                    let outer = nearest_transaction(source, frame);
+                    Ok(Self::begin(source, options, outer))
+                }
+                Entry::Autocommit => Ok(Self::autocommit(source, options)),
+                Entry::RefuseWithout => Err(Error::NoTransaction {
+                    function: options.site,
+                }),
+                Entry::Savepoint | Entry::Join | Entry::RefuseInside => match position {
+                    Some(position) => Self::inside(source, options, position),
+                    None => Err(Error::NoTransaction {
+                        function: options.site,
+                    }),
+                },
+            }
+        })
+    }
+
+    fn begin(
+        source: &Arc<Source<DB>>,
+        options: &TransactionOptions,
+        outer: Option<Arc<Transaction<DB>>>,
+    ) -> Self {
+        let isolation = options.isolation.or(source.settings().isolation);
+        let transaction = Transaction::new(Arc::clone(source), options.site, isolation, outer);
+        let frame = frame(source, options, Some((&transaction, transaction.root())));
+        Self::with_role(options, frame, Role::Owner(transaction))
+    }
+
+    fn autocommit(source: &Arc<Source<DB>>, options: &TransactionOptions) -> Self {
+        let frame = frame::<DB>(source, options, None);
+        Self::with_role(options, frame, Role::Autocommit)
+    }
+
+    /// The modes that have something to do with the caller's transaction.
+    fn inside(
+        source: &Arc<Source<DB>>,
+        options: &TransactionOptions,
+        position: Position<DB>,
+    ) -> Result<Self, Error> {
+        let Position {
+            transaction, level, ..
+        } = position;
+        if options.propagation == Propagation::Never {
+            return Err(Error::TransactionActive {
+                function: options.site,
+                outer: transaction.root().site(),
+            });
+        }
+        level.check(options.site)?;
+        check_isolation(options, &transaction)?;
+        if options.propagation != Propagation::Nested {
+            let frame = frame(source, options, Some((&transaction, &level)));
+            return Ok(Self::with_role(options, frame, Role::Participant(level)));
+        }
+        let savepoint = transaction.new_savepoint(&level, options.site);
+        let frame = frame(source, options, Some((&transaction, &savepoint)));
+        Ok(Self::with_role(
+            options,
+            frame,
+            Role::Savepoint(transaction, savepoint),
+        ))
+    }
+
+    fn with_role(options: &TransactionOptions, frame: Arc<Frame>, role: Role<DB>) -> Self {
+        Self {
+            site: options.site,
+            frame,
+            role: Some(role),
+        }
+    }
+
+    pub(crate) fn frame(&self) -> &Arc<Frame> {
+        &self.frame
+    }
+
+    pub(crate) fn site(&self) -> Site {
+        self.site
+    }
+
+    fn is_participant(&self) -> bool {
+        matches!(self.role, Some(Role::Participant(_)))
+    }
+
+    /// Ends the scope as its body's result asks.
+    ///
+    /// If the future is dropped half-way, a COMMIT that was sent runs to its answer and
+    /// anything less is rolled back.
+    pub(crate) async fn leave(&mut self, intent: Intent) -> Result<(), Error> {
+        let Some(ended) = self.leave_at_once(&intent) else {
+            // Boxed, since it would otherwise be part of every body's future.
+            let result = Box::pin(self.leave_on_server(intent)).await;
+            self.role = None;
+            return result;
+        };
+        self.role = None;
+        ended
+    }
+
+    /// The endings that need no message to the server.
+    fn leave_at_once(&mut self, intent: &Intent) -> Option<Result<(), Error>> {
+        match (self.role.as_ref()?, intent) {
+            (Role::Autocommit, _) | (Role::Participant(_), Intent::Keep(_)) => Some(Ok(())),
+            (Role::Participant(level), Intent::GiveUp(error)) => {
+                let cause = Cause::of_function(CauseKind::Returned, error.as_str());
+                level.doom(Doom::new(self.site, cause));
+                Some(Ok(()))
+            }
+            (Role::Owner(transaction), Intent::Keep(_))
+                if transaction.root().verdict().is_none() =>
+            {
+                transaction.end_if_unused().then_some(Ok(()))
+            }
+            (Role::Owner(transaction), Intent::GiveUp(_)) => {
+                transaction.end_if_unused().then_some(Ok(()))
+            }
+            _ => None,
+        }
+    }
+
+    async fn leave_on_server(&self, intent: Intent) -> Result<(), Error> {
+        match (&self.role, intent) {
+            (Some(Role::Owner(transaction)), Intent::Keep(meant)) => {
+                commit(transaction, meant).await
+            }
+            (Some(Role::Owner(transaction)), Intent::GiveUp(_)) => {
+                transaction.roll_back().await;
+                Ok(())
+            }
+            (Some(Role::Savepoint(transaction, level)), Intent::Keep(meant)) => {
+                release(transaction, level, meant).await
+            }
+            (Some(Role::Savepoint(transaction, level)), Intent::GiveUp(_)) => {
+                // The body's own error is the one to report; a failure here has doomed the
+                // transaction and is told to its owner.
+                let _ = transaction.close_savepoint(level, false).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<DB: Dialect> Drop for Scope<DB> {
+    fn drop(&mut self) {
+        match self.role.take() {
+            None | Some(Role::Autocommit) => {}
+            Some(Role::Owner(transaction)) => transaction.abandon(),
+            Some(Role::Savepoint(transaction, level)) => transaction.abandon_savepoint(&level),
+            Some(Role::Participant(level)) => level.doom(Doom::new(self.site, cause_of_drop())),
+        }
+    }
+}
+
+fn cause_of_drop() -> Cause {
+    if std::thread::panicking() {
+        Cause::of_function(CauseKind::Panicked, "it panicked")
+    } else {
+        Cause::of_function(
+            CauseKind::Dropped,
+            "its future was dropped before it finished",
+        )
+    }
+}
+
+fn frame<DB: Dialect>(
+    source: &Source<DB>,
+    options: &TransactionOptions,
+    position: Option<(&Arc<Transaction<DB>>, &Arc<Level>)>,
+) -> Arc<Frame> {
+    let ground = match position {
+        None => Ground::Autocommit,
+        Some((transaction, level)) => Ground::Transaction {
+            transaction: Arc::<Transaction<DB>>::clone(transaction),
+            level: Arc::clone(level),
+        },
+    };
+    Frame::scope(ScopeLink {
+        db: source.id(),
+        site: options.site,
+        ground,
+    })
+}
+
+fn check_isolation<DB: Dialect>(
+    options: &TransactionOptions,
+    transaction: &Transaction<DB>,
+) -> Result<(), Error> {
+    match options.isolation {
+        Some(asked) if transaction.isolation() != Some(asked) => Err(Error::IsolationMismatch {
+            function: options.site,
+            asked,
+            outer: transaction.root().site(),
+            found: transaction.isolation(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+async fn commit<DB: Dialect>(transaction: &Transaction<DB>, meant: Meant) -> Result<(), Error> {
+    if transaction.root().verdict().is_none() {
+        match transaction.commit().await {
+            Ok(verdict) => return judge::<DB>(verdict, transaction.root().site(), meant),
+            Err(error) if transaction.root().verdict().is_none() => {
+                transaction.roll_back().await;
+                return Err(error);
+            }
+            // A statement that was still under way has failed and doomed the transaction.
+            Err(_) => {}
+        }
+    }
+    transaction.roll_back().await;
+    Err(unexpected_rollback(transaction.root(), meant))
+}
+
+fn judge<DB: Dialect>(verdict: Verdict, function: Site, meant: Meant) -> Result<(), Error> {
+    match verdict {
+        Verdict::Committed => Ok(()),
+        Verdict::Refused(source) => Err(Error::Commit {
+            function,
+            retryable: DB::is_retryable(&source),
+            source,
+            meant: meant.into_text(),
+        }),
+        Verdict::EndedEarly(source) => Err(Error::EndedEarly {
+            function,
+            source,
+            meant: meant.into_text(),
+        }),
+        Verdict::Unknown(source) => Err(Error::CommitUnknown {
+            function,
+            source,
+            meant: meant.into_text(),
+        }),
+    }
+}
+
+async fn release<DB: Dialect>(
+    transaction: &Transaction<DB>,
+    level: &Arc<Level>,
+    meant: Meant,
+) -> Result<(), Error> {
+    if level.verdict().is_none() {
+        return transaction.close_savepoint(level, true).await;
+    }
+    let _ = transaction.close_savepoint(level, false).await;
+    Err(unexpected_rollback(level, meant))
+}
+
+/// The error of a scope that meant to keep its work and could not.
+fn unexpected_rollback(level: &Arc<Level>, meant: Meant) -> Error {
+    let function = level.site();
+    let Some(doom) = level.verdict() else {
+        return Error::TransactionClosed { function };
+    };
+    if doom.cause.kind() == CauseKind::RollbackOnly && doom.by == function {
+        return Error::RolledBack {
+            function,
+            reason: doom.cause.to_string(),
+        };
+    }
+    Error::UnexpectedRollback {
+        function,
+        by: doom.by,
+        cause: doom.cause.clone(),
+        meant: meant.into_text(),
+    }
+}

@@ -1,0 +1,220 @@
+//! Where connections come from: the pool behind its admission order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection, Pool};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::admission::{Admission, Holder};
+use crate::chain::DbId;
+use crate::cleanup::Cleanups;
+use crate::dialect::{Concurrency, Dialect};
+use crate::error::Error;
+use crate::lease::Lease;
+use crate::lock::LocalLocks;
+use crate::options::Isolation;
+use crate::site::Site;
+
+static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
+
+/// What a `Db` was built with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) autocommit_outside_scopes: bool,
+    pub(crate) tolerate_failed_statements: bool,
+    pub(crate) nesting_depth: usize,
+    pub(crate) isolation: Option<Isolation>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            autocommit_outside_scopes: false,
+            tolerate_failed_statements: false,
+            nesting_depth: 2,
+            isolation: None,
+        }
+    }
+}
+
+/// What all clones of one `Db` share.
+#[derive(Debug)]
+pub(crate) struct Source<DB: Dialect> {
+    id: DbId,
+    pool: Pool<DB>,
+    settings: Settings,
+    cleanups: Arc<Cleanups>,
+    locks: Arc<LocalLocks>,
+    admission: Arc<Admission>,
+    concurrency: Concurrency,
+    /// Writers of a single-writer database queue here, in order and without a connection,
+    /// instead of sleeping and retrying inside the database.
+    writer: Arc<Semaphore>,
+}
+
+/// The connections that a call chain already holds.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    pub(crate) transactions: Vec<Holder>,
+    pub(crate) innermost: Option<Site>,
+}
+
+/// What a connection is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Transaction,
+    Write,
+    Read,
+}
+
+impl<DB: Dialect> Source<DB> {
+    pub(crate) fn new(pool: Pool<DB>, settings: Settings) -> Arc<Self> {
+        let size = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
+        Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            concurrency: DB::concurrency(&pool.connect_options()),
+            admission: Admission::new(size, settings.nesting_depth),
+            pool,
+            settings,
+            cleanups: Arc::default(),
+            locks: Arc::default(),
+            writer: Arc::new(Semaphore::new(1)),
+        })
+    }
+
+    pub(crate) fn id(&self) -> DbId {
+        self.id
+    }
+
+    pub(crate) fn pool(&self) -> &Pool<DB> {
+        &self.pool
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn cleanups(&self) -> &Arc<Cleanups> {
+        &self.cleanups
+    }
+
+    pub(crate) fn locks(&self) -> &Arc<LocalLocks> {
+        &self.locks
+    }
+
+    pub(crate) fn tolerates_failed_statements(&self) -> bool {
+        self.settings.tolerate_failed_statements && DB::SURVIVES_FAILED_STATEMENTS
+    }
+
+    /// The bound of every wait for a connection or for a turn: the pool's acquire timeout.
+    pub(crate) fn wait_limit(&self) -> Duration {
+        self.pool.options().get_acquire_timeout()
+    }
+
+    /// How often a connection found dead at BEGIN is replaced: each of the pool's once, and
+    /// a fresh one.
+    pub(crate) fn begin_attempts(&self) -> usize {
+        self.admission.size().saturating_add(1)
+    }
+
+    /// A connection for `function`, whose chain holds those of `holding`.
+    ///
+    /// Safe to drop while it waits.
+    pub(crate) async fn lease(
+        &self,
+        function: Site,
+        purpose: Purpose,
+        holding: &Holding,
+    ) -> Result<Lease<DB>, Error> {
+        if let Some(outer) = holding.innermost
+            && self.excludes(purpose)
+        {
+            return Err(Error::SecondWriter { function, outer });
+        }
+        let started = Instant::now();
+        match tokio::time::timeout(self.wait_limit(), self.admitted(function, purpose, holding))
+            .await
+        {
+            Ok(Err(Error::Begin {
+                source: sqlx::Error::PoolTimedOut,
+                ..
+            }))
+            | Err(_) => Err(Error::ConnectionTimeout {
+                function,
+                outer: holding.innermost,
+                waited: started.elapsed(),
+                size: self.admission.size(),
+            }),
+            Ok(result) => result,
+        }
+    }
+
+    /// Whether a second connection would wait for the chain that asks for it.
+    fn excludes(&self, purpose: Purpose) -> bool {
+        match self.concurrency {
+            Concurrency::Concurrent => false,
+            Concurrency::SingleWriter => purpose != Purpose::Read,
+            Concurrency::Exclusive => true,
+        }
+    }
+
+    async fn admitted(
+        &self,
+        function: Site,
+        purpose: Purpose,
+        holding: &Holding,
+    ) -> Result<Lease<DB>, Error> {
+        // The writer's turn comes first: whoever waits for it holds no connection.
+        let writer = self.writer_turn(purpose).await;
+        let permit = self
+            .admission
+            .admit(&holding.transactions)
+            .await
+            .map_err(|impossible| Error::PoolTooSmall {
+                function,
+                outer: holding.innermost.unwrap_or(function),
+                size: self.admission.size(),
+                needed: impossible.needed,
+            })?;
+        let connection = self.pool.acquire().await.map_err(|source| Error::Begin {
+            function,
+            retryable: DB::is_retryable(&source),
+            source,
+        })?;
+        Ok(Lease::new(connection, permit, writer))
+    }
+
+    async fn writer_turn(&self, purpose: Purpose) -> Option<OwnedSemaphorePermit> {
+        let queues = self.concurrency != Concurrency::Concurrent && purpose == Purpose::Transaction;
+        if !queues {
+            return None;
+        }
+        Arc::clone(&self.writer).acquire_owned().await.ok()
+    }
+
+    /// As [`lease`](Self::lease), for one statement in autocommit.
+    ///
+    /// There is no BEGIN here whose failure would show that the connection has died, so a
+    /// pool that hands its connections out untested has them tested now.
+    pub(crate) async fn lease_for_statement(
+        &self,
+        function: Site,
+        purpose: Purpose,
+        holding: &Holding,
+    ) -> Result<Lease<DB>, Error> {
+        let mut attempts = self.begin_attempts();
+        loop {
+            let mut lease = self.lease(function, purpose, holding).await?;
+            attempts -= 1;
+            if attempts == 0
+                || self.pool.options().get_test_before_acquire()
+                || lease.use_connection().ping().await.is_ok()
+            {
+                lease.mark_clean();
+                return Ok(lease);
+            }
+        }
+    }
+}

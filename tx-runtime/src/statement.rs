@@ -1,0 +1,133 @@
+//! A statement that owns all it needs, so that it can outlive the call that asked for it.
+
+use std::future::poll_fn;
+
+use sqlx::error::BoxDynError;
+use sqlx::{Database, Either, Execute, SqlStr};
+
+use crate::cause::{Cause, CauseKind};
+use crate::dialect::{Dialect, Fault};
+
+/// A query taken out of the caller's hands: text, arguments and cached statement.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Prepared<DB: Database> {
+    sql: SqlStr,
+    arguments: Option<Result<Option<DB::Arguments>, BoxDynError>>,
+    statement: Option<DB::Statement>,
+    persistent: bool,
+}
+
+impl<DB: Database> Prepared<DB> {
+    pub(crate) fn of<'q>(mut query: impl Execute<'q, DB>) -> Self {
+        // `Execute::sql` consumes the query, so it comes last.
+        let arguments = Some(query.take_arguments());
+        let statement = query.statement().cloned();
+        let persistent = query.persistent();
+        Self {
+            sql: query.sql(),
+            arguments,
+            statement,
+            persistent,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.sql.as_str()
+    }
+}
+
+impl<DB: Database> Execute<'static, DB> for Prepared<DB> {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&DB::Statement> {
+        self.statement.as_ref()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, BoxDynError> {
+        self.arguments.take().unwrap_or(Ok(None))
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent
+    }
+}
+
+/// How much of a statement's result its caller wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    Summary,
+    FirstRow,
+    AllRows,
+}
+
+/// What was wanted of a statement's result; the rest was read and let go.
+pub(crate) struct Answer<DB: Database> {
+    pub(crate) summary: DB::QueryResult,
+    pub(crate) first: Option<DB::Row>,
+    pub(crate) rows: Vec<DB::Row>,
+}
+
+impl<DB: Database> Default for Answer<DB> {
+    fn default() -> Self {
+        Self {
+            summary: DB::QueryResult::default(),
+            first: None,
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// What a statement's error means, kept after the error went to the caller.
+pub(crate) struct Failure {
+    pub(crate) fault: Fault,
+    pub(crate) cause: Cause,
+}
+
+impl Failure {
+    pub(crate) fn of<DB: Dialect>(error: &sqlx::Error) -> Self {
+        let fault = DB::fault(error);
+        let kind = match fault {
+            Fault::Local | Fault::Statement => CauseKind::Statement,
+            Fault::Transaction | Fault::Connection => CauseKind::TransactionGone,
+        };
+        Self {
+            fault,
+            cause: Cause::of_database(kind, error, DB::is_retryable(error)),
+        }
+    }
+}
+
+/// Runs one statement on a connection to its end.
+pub(crate) async fn run<DB: Dialect>(
+    connection: &mut DB::Connection,
+    query: Prepared<DB>,
+    want: Want,
+) -> Result<Answer<DB>, sqlx::Error> {
+    let mut answer = Answer::default();
+    if want == Want::FirstRow {
+        answer.first = DB::fetch_optional(connection, query).await?;
+        return Ok(answer);
+    }
+    let mut steps = DB::fetch_many(connection, query);
+    while let Some(step) = poll_fn(|cx| steps.as_mut().poll_next(cx)).await {
+        match step? {
+            Either::Left(summary) => answer.summary.extend([summary]),
+            Either::Right(row) if want == Want::AllRows => answer.rows.push(row),
+            Either::Right(_) => {}
+        }
+    }
+    Ok(answer)
+}
+
+/// Runs one of our own control messages.
+pub(crate) async fn control<DB: Dialect>(
+    connection: &mut DB::Connection,
+    sql: SqlStr,
+) -> Result<(), sqlx::Error> {
+    run::<DB>(connection, Prepared::of(sql), Want::Summary)
+        .await
+        .map(drop)
+}

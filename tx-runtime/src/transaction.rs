@@ -1,0 +1,627 @@
+//! One physical transaction: from the first statement's BEGIN to COMMIT or ROLLBACK.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use tokio::runtime::Handle;
+use tokio::sync::futures::Notified;
+use tokio::sync::{MutexGuard, Notify};
+
+use crate::admission::Holder;
+use crate::cause::{Cause, CauseKind, Doom};
+use crate::dialect::{Dialect, Fault};
+use crate::error::Error;
+use crate::lease::Lease;
+use crate::level::{End, Level};
+use crate::lock::Held;
+use crate::options::Isolation;
+use crate::rows::Rows;
+use crate::site::Site;
+use crate::source::{Holding, Purpose, Source};
+use crate::statement::{self, Answer, Prepared, Want, control};
+use crate::wire::{Completed, Step, Wire};
+
+/// How long a dropped scope's leftover (a statement still running, a COMMIT under way) is
+/// waited for before its connection is closed.
+const LEFTOVER_LIMIT: Duration = Duration::from_secs(30);
+
+type Turn<'a, DB> = MutexGuard<'a, Wire<DB>>;
+
+/// A physical transaction of one `Db`.
+pub(crate) struct Transaction<DB: Dialect> {
+    source: Arc<Source<DB>>,
+    root: Arc<Level>,
+    isolation: Option<Isolation>,
+    /// The transaction of the same chain and `Db` that this one suspended.
+    outer: Option<Arc<Self>>,
+    wire: tokio::sync::Mutex<Wire<DB>>,
+    /// Told whenever a savepoint's scope ends.
+    savepoint_ended: Notify,
+    savepoints: AtomicUsize,
+    /// Readable while somebody else has the wire, which is when admission asks.
+    holds_connection: AtomicBool,
+    /// Where to clean up if the scope is dropped outside of a runtime.
+    runtime: OnceLock<Handle>,
+    /// Locks under which statements of this transaction ran; they open after its end.
+    adopted: Mutex<Vec<Arc<Held>>>,
+}
+
+/// How COMMIT was answered.
+pub(crate) enum Verdict {
+    Committed,
+    Refused(sqlx::Error),
+    EndedEarly(sqlx::Error),
+    Unknown(sqlx::Error),
+}
+
+impl<DB: Dialect> Transaction<DB> {
+    pub(crate) fn new(
+        source: Arc<Source<DB>>,
+        owner: Site,
+        isolation: Option<Isolation>,
+        outer: Option<Arc<Self>>,
+    ) -> Arc<Self> {
+        let tolerant = source.tolerates_failed_statements();
+        Arc::new(Self {
+            source,
+            root: Level::root(owner),
+            isolation,
+            outer,
+            wire: tokio::sync::Mutex::new(Wire::new(tolerant)),
+            savepoint_ended: Notify::new(),
+            savepoints: AtomicUsize::new(0),
+            holds_connection: AtomicBool::new(false),
+            runtime: OnceLock::new(),
+            adopted: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn root(&self) -> &Arc<Level> {
+        &self.root
+    }
+
+    pub(crate) fn isolation(&self) -> Option<Isolation> {
+        self.isolation
+    }
+
+    pub(crate) fn new_savepoint(&self, parent: &Arc<Level>, site: Site) -> Arc<Level> {
+        let number = self.savepoints.fetch_add(1, Ordering::Relaxed) + 1;
+        parent.savepoint(site, number)
+    }
+
+    pub(crate) fn adopt(&self, locks: Vec<Arc<Held>>) {
+        let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        for lock in locks {
+            if !adopted.iter().any(|known| Arc::ptr_eq(known, &lock)) {
+                adopted.push(lock);
+            }
+        }
+    }
+
+    // ----- statements ---------------------------------------------------------------
+
+    /// Runs one statement at `level`, on behalf of `function`.
+    pub(crate) async fn run(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+        query: Prepared<DB>,
+        want: Want,
+    ) -> Result<Answer<DB>, sqlx::Error> {
+        let mut wire = self.ready(level, function).await?;
+        let step = Step::Statement {
+            level: Arc::clone(level),
+            function,
+        };
+        perform(&mut wire, step, move |mut lease| async move {
+            let result = statement::run::<DB>(lease.use_connection(), query, want).await;
+            Completed::new(lease, result)
+        })
+        .await
+    }
+
+    /// Runs `work` on the connection at `level`; for what is not a plain statement.
+    pub(crate) async fn with_connection<T, W, F>(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+        work: W,
+    ) -> Result<T, sqlx::Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(Lease<DB>) -> F,
+        F: Future<Output = (Lease<DB>, Result<T, sqlx::Error>)> + Send + 'static,
+    {
+        let mut wire = self.ready(level, function).await?;
+        let step = Step::Statement {
+            level: Arc::clone(level),
+            function,
+        };
+        let product = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&product);
+        perform(&mut wire, step, move |lease| {
+            let work = work(lease);
+            async move {
+                let (lease, result) = work.await;
+                let result = result.map(|value| {
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+                    Answer::default()
+                });
+                Completed::new(lease, result)
+            }
+        })
+        .await?;
+        let value = product
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        value.ok_or(sqlx::Error::WorkerCrashed)
+    }
+
+    /// Starts a statement whose rows `rows` will hand out, and leaves it under way.
+    pub(crate) async fn start_stream(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+        query: Prepared<DB>,
+        rows: Arc<Rows<DB>>,
+    ) -> Result<(), sqlx::Error> {
+        let mut wire = self.ready(level, function).await?;
+        let Some(mut lease) = wire.take_idle() else {
+            return Err(no_connection());
+        };
+        let step = Step::Stream {
+            level: Arc::clone(level),
+            function,
+            rows: Arc::clone(&rows),
+        };
+        wire.start(step, async move {
+            let failure = rows.read(lease.use_connection(), query).await;
+            Completed {
+                lease,
+                result: Ok(Answer::default()),
+                failure,
+            }
+        });
+        Ok(())
+    }
+
+    /// The wire, if nobody is using it this moment.
+    pub(crate) fn try_wire(&self) -> Option<Turn<'_, DB>> {
+        self.wire.try_lock().ok()
+    }
+
+    /// Waits for the wire and sees through what is under way on it.
+    pub(crate) async fn settle(&self) {
+        drop(settled(self.wire.lock().await).await);
+    }
+
+    // ----- turns --------------------------------------------------------------------
+
+    /// The wire with the transaction begun and the savepoints of `level` open.
+    async fn ready(&self, level: &Arc<Level>, function: Site) -> Result<Turn<'_, DB>, sqlx::Error> {
+        let mut wire = self
+            .turn(level, function)
+            .await
+            .map_err(Error::into_statement_error)?;
+        if wire.is_unused() {
+            self.begin(&mut wire, function)
+                .await
+                .map_err(Error::into_statement_error)?;
+        }
+        if !level.is_root() {
+            self.open_savepoints(&mut wire, level).await?;
+        }
+        Ok(wire)
+    }
+
+    /// The wire, when it is the turn of `level`: nothing under way, and no savepoint open
+    /// that is not around it.
+    async fn turn(&self, level: &Arc<Level>, function: Site) -> Result<Turn<'_, DB>, Error> {
+        let started = Instant::now();
+        loop {
+            level.check(function)?;
+            let mut wire = self.locked(level, function, started).await?;
+            // What was under way may have doomed the level.
+            level.check(function)?;
+            self.roll_back_abandoned(&mut wire).await?;
+            level.check(function)?;
+            let Some(foreign) = foreign_savepoint(&wire, level) else {
+                return Ok(wire);
+            };
+            let holder = Arc::clone(foreign);
+            let ended = self.savepoint_ended.notified();
+            drop(wire);
+            if !holder.is_abandoned() {
+                self.wait_for_end(ended, &holder, function, started).await?;
+            }
+        }
+    }
+
+    async fn locked(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+        started: Instant,
+    ) -> Result<Turn<'_, DB>, Error> {
+        let wire = match self.wire.try_lock() {
+            Ok(wire) => wire,
+            Err(_) => {
+                let left = self.source.wait_limit().saturating_sub(started.elapsed());
+                tokio::time::timeout(left, self.wire.lock())
+                    .await
+                    .map_err(|_| Error::TurnTimeout {
+                        function,
+                        holder: level.site(),
+                        waited: started.elapsed(),
+                    })?
+            }
+        };
+        Ok(settled(wire).await)
+    }
+
+    async fn wait_for_end(
+        &self,
+        ended: Notified<'_>,
+        holder: &Arc<Level>,
+        function: Site,
+        started: Instant,
+    ) -> Result<(), Error> {
+        let left = self.source.wait_limit().saturating_sub(started.elapsed());
+        tokio::time::timeout(left, ended)
+            .await
+            .map_err(|_| Error::TurnTimeout {
+                function,
+                holder: holder.site(),
+                waited: started.elapsed(),
+            })
+    }
+
+    // ----- begin --------------------------------------------------------------------
+
+    async fn begin(&self, wire: &mut Wire<DB>, function: Site) -> Result<(), Error> {
+        let begun = self.try_begin(wire, function).await;
+        if let Err(error) = &begun {
+            let cause = cause_of_begin(error);
+            self.root.doom(Doom::new(function, cause));
+        }
+        begun
+    }
+
+    async fn try_begin(&self, wire: &mut Wire<DB>, function: Site) -> Result<(), Error> {
+        let sql = DB::begin(self.isolation);
+        let holding = self
+            .outer
+            .as_ref()
+            .map_or_else(Holding::default, |outer| outer.holding());
+        let mut attempts = self.source.begin_attempts();
+        loop {
+            let lease = self
+                .source
+                .lease(function, Purpose::Transaction, &holding)
+                .await?;
+            self.holds_connection.store(true, Ordering::Release);
+            self.runtime.get_or_init(|| lease.runtime().clone());
+            wire.start(Step::Begin, begin(lease, sql));
+            let Err(source) = wire.finish().await else {
+                return Ok(());
+            };
+            self.holds_connection.store(false, Ordering::Release);
+            attempts -= 1;
+            // Nothing has run yet, so a dead or unclean connection can be replaced unseen.
+            let replaceable =
+                DB::fault(&source) == Fault::Connection || DB::found_open_transaction(&source);
+            if !replaceable || attempts == 0 {
+                return Err(Error::Begin {
+                    function,
+                    retryable: DB::is_retryable(&source),
+                    source,
+                });
+            }
+        }
+    }
+
+    /// The connections that this transaction and those around it hold.
+    pub(crate) fn holding(self: &Arc<Self>) -> Holding {
+        let mut holding = Holding::default();
+        let around = std::iter::successors(Some(self), |inner| inner.outer.as_ref());
+        for transaction in around.filter(|t| t.holds_connection.load(Ordering::Acquire)) {
+            holding
+                .transactions
+                .push(Arc::as_ptr(transaction) as Holder);
+            holding.innermost.get_or_insert(transaction.root.site());
+        }
+        holding
+    }
+
+    // ----- savepoints ---------------------------------------------------------------
+
+    async fn open_savepoints(
+        &self,
+        wire: &mut Wire<DB>,
+        level: &Arc<Level>,
+    ) -> Result<(), sqlx::Error> {
+        if wire
+            .innermost_savepoint()
+            .is_some_and(|open| Arc::ptr_eq(open, level))
+        {
+            return Ok(());
+        }
+        for savepoint in level.savepoints() {
+            if !wire.has_open(&savepoint) {
+                let sql = savepoint.sql("SAVEPOINT ");
+                perform_control(wire, Step::OpenSavepoint(savepoint), sql).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rolls back what scopes that were dropped half-way have left open.
+    async fn roll_back_abandoned(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
+        while let Some(open) = wire.innermost_savepoint()
+            && open.is_abandoned()
+        {
+            let abandoned = Arc::clone(open);
+            roll_back_to(wire, &abandoned).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a savepoint's scope: keeps its work, or rolls back to it.
+    ///
+    /// A savepoint that no statement opened needs no message.
+    pub(crate) async fn close_savepoint(
+        &self,
+        level: &Arc<Level>,
+        keep: bool,
+    ) -> Result<(), Error> {
+        let mut wire = self.locked(level, level.site(), Instant::now()).await?;
+        if self.root.own_doom().is_none() {
+            close_on_server(&mut wire, level, keep).await?;
+        }
+        level.finish(End::Closed);
+        drop(wire);
+        self.savepoint_ended.notify_waiters();
+        Ok(())
+    }
+
+    /// A savepoint's scope was dropped: the next to use the connection rolls it back.
+    pub(crate) fn abandon_savepoint(&self, level: &Arc<Level>) {
+        level.finish(End::Abandoned);
+        self.savepoint_ended.notify_waiters();
+    }
+
+    // ----- end ----------------------------------------------------------------------
+
+    /// Ends a transaction in which nothing ran; `false` if something did.
+    pub(crate) fn end_if_unused(&self) -> bool {
+        match self.wire.try_lock() {
+            Ok(mut wire) if wire.is_unused() => {
+                wire.close_unused();
+                self.over();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends COMMIT and returns what the server said to it.
+    pub(crate) async fn commit(&self) -> Result<Verdict, Error> {
+        let owner = self.root.site();
+        let mut wire = self.locked(&self.root, owner, Instant::now()).await?;
+        while let Some(open) = wire.innermost_savepoint() {
+            let leftover = Arc::clone(open);
+            leftover.finish(End::Abandoned);
+            roll_back_to(&mut wire, &leftover).await?;
+        }
+        self.root.check(owner)?;
+        if wire.is_unused() {
+            wire.close_unused();
+            return Ok(Verdict::Committed);
+        }
+        let Some(lease) = wire.take_idle() else {
+            return Ok(Verdict::Refused(no_connection()));
+        };
+        wire.start(Step::End, commit(lease));
+        let answer = wire.finish().await;
+        drop(wire.take_ended());
+        drop(wire);
+        self.over();
+        Ok(match answer {
+            Ok(_) => Verdict::Committed,
+            Err(error) if DB::fault(&error) == Fault::Connection => Verdict::Unknown(error),
+            Err(error) if DB::ended_early(&error) => Verdict::EndedEarly(error),
+            Err(error) => Verdict::Refused(error),
+        })
+    }
+
+    /// Rolls back, if there is anything to roll back, and returns when that is certain.
+    pub(crate) async fn roll_back(&self) {
+        let lease = self.end_by_rollback().await;
+        drop(lease);
+    }
+
+    /// The owner is gone: ends the transaction without it.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        if self.end_if_unused() {
+            return;
+        }
+        self.root.finish(End::Abandoned);
+        let runtime = Handle::try_current().ok();
+        // Without a runtime nothing was begun, or the lease closes itself when dropped.
+        if let Some(runtime) = runtime.as_ref().or_else(|| self.runtime.get()) {
+            let cleanup = Arc::clone(self).clean_up();
+            self.source.cleanups().spawn(runtime, cleanup);
+        }
+    }
+
+    /// What a dropped scope leaves to do: see the leftover through, then roll back.
+    async fn clean_up(self: Arc<Self>) {
+        let lease = match tokio::time::timeout(LEFTOVER_LIMIT, self.end_by_rollback()).await {
+            Ok(lease) => lease,
+            Err(_) => {
+                tracing::warn!(
+                    scope = %self.root.site(),
+                    "a dropped scope's last statement did not end in time; its connection is closed"
+                );
+                None
+            }
+        };
+        if let Some(lease) = lease {
+            lease.hand_back().await;
+        }
+    }
+
+    async fn end_by_rollback(&self) -> Option<Lease<DB>> {
+        let mut wire = settled(self.wire.lock().await).await;
+        if let Some(lease) = wire.take_idle() {
+            wire.start(Step::End, roll_back(lease));
+            if let Err(error) = wire.finish().await {
+                tracing::warn!(scope = %self.root.site(), %error, "ROLLBACK failed; the connection is closed");
+            }
+        } else if wire.is_unused() {
+            wire.close_unused();
+        }
+        let lease = wire.take_ended();
+        drop(wire);
+        self.over();
+        lease
+    }
+
+    fn over(&self) {
+        self.root.finish(End::Closed);
+        self.holds_connection.store(false, Ordering::Release);
+        self.savepoint_ended.notify_waiters();
+        self.adopted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
+/// The innermost open savepoint, if it is not around `level`.
+fn foreign_savepoint<'a, DB: Dialect>(
+    wire: &'a Wire<DB>,
+    level: &Arc<Level>,
+) -> Option<&'a Arc<Level>> {
+    wire.innermost_savepoint()
+        .filter(|open| !level.is_within(open))
+}
+
+async fn settled<DB: Dialect>(mut wire: Turn<'_, DB>) -> Turn<'_, DB> {
+    // Its error, if any, is on record: it doomed the level it belongs to.
+    let _ = wire.finish().await;
+    wire
+}
+
+async fn perform<DB, O, F>(
+    wire: &mut Wire<DB>,
+    step: Step<DB>,
+    operation: O,
+) -> Result<Answer<DB>, sqlx::Error>
+where
+    DB: Dialect,
+    O: FnOnce(Lease<DB>) -> F,
+    F: Future<Output = Completed<DB>> + Send + 'static,
+{
+    let Some(lease) = wire.take_idle() else {
+        return Err(no_connection());
+    };
+    wire.start(step, operation(lease));
+    wire.finish().await
+}
+
+async fn perform_control<DB: Dialect>(
+    wire: &mut Wire<DB>,
+    step: Step<DB>,
+    sql: String,
+) -> Result<(), sqlx::Error> {
+    let sql = AssertSqlSafe(sql).into_sql_str();
+    perform(wire, step, move |lease| run_control(lease, sql))
+        .await
+        .map(drop)
+}
+
+async fn close_on_server<DB: Dialect>(
+    wire: &mut Wire<DB>,
+    level: &Arc<Level>,
+    keep: bool,
+) -> Result<(), Error> {
+    // Whatever is open inside belongs to scopes that have outlived theirs.
+    while let Some(inner) = wire.innermost_savepoint()
+        && !Arc::ptr_eq(inner, level)
+        && inner.is_within(level)
+    {
+        let inner = Arc::clone(inner);
+        inner.finish(End::Abandoned);
+        roll_back_to(wire, &inner).await?;
+    }
+    if !wire.has_open(level) {
+        return Ok(());
+    }
+    if !keep {
+        return roll_back_to(wire, level).await;
+    }
+    let sql = level.sql("RELEASE SAVEPOINT ");
+    perform_control(wire, Step::CloseSavepoint(Arc::clone(level)), sql)
+        .await
+        .map_err(|source| Error::Savepoint {
+            function: level.site(),
+            source,
+        })
+}
+
+async fn roll_back_to<DB: Dialect>(wire: &mut Wire<DB>, level: &Arc<Level>) -> Result<(), Error> {
+    let step = Step::CloseSavepoint(Arc::clone(level));
+    perform_control(wire, step, level.rollback_sql())
+        .await
+        .map_err(|source| Error::Savepoint {
+            function: level.site(),
+            source,
+        })
+}
+
+async fn run_control<DB: Dialect>(mut lease: Lease<DB>, sql: SqlStr) -> Completed<DB> {
+    let result = control::<DB>(lease.use_connection(), sql).await;
+    Completed::new(lease, result.map(|()| Answer::default()))
+}
+
+async fn begin<DB: Dialect>(mut lease: Lease<DB>, sql: &'static str) -> Completed<DB> {
+    let result = control::<DB>(lease.use_connection(), sql.into_sql_str()).await;
+    if let Err(error) = &result {
+        lease.roll_back_after(error).await;
+    }
+    Completed::new(lease, result.map(|()| Answer::default()))
+}
+
+async fn commit<DB: Dialect>(mut lease: Lease<DB>) -> Completed<DB> {
+    let result = control::<DB>(lease.use_connection(), DB::COMMIT.into_sql_str()).await;
+    match &result {
+        Ok(()) => lease.mark_clean(),
+        Err(error) => lease.roll_back_after(error).await,
+    }
+    Completed::new(lease, result.map(|()| Answer::default()))
+}
+
+async fn roll_back<DB: Dialect>(mut lease: Lease<DB>) -> Completed<DB> {
+    let result = lease.roll_back().await;
+    Completed::new(lease, result.map(|()| Answer::default()))
+}
+
+/// The connection was lost earlier in this transaction, which doomed it; a statement comes
+/// here only if it was asked for at that very moment.
+fn no_connection() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::NotConnected.into())
+}
+
+fn cause_of_begin(error: &Error) -> Cause {
+    match error {
+        Error::Begin {
+            source, retryable, ..
+        } => Cause::of_database(CauseKind::Begin, source, *retryable),
+        other => Cause::of_function(CauseKind::Begin, other.to_string()),
+    }
+}

@@ -1,0 +1,127 @@
+//! The explicit transaction: a scope without a closure, ended by hand.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::chain;
+use crate::dialect::Dialect;
+use crate::error::Error;
+use crate::options::TransactionOptions;
+use crate::propagation::Propagation;
+use crate::scope::{Intent, Meant, Scope};
+use crate::source::Source;
+use crate::target::Target;
+
+/// A transaction held in a variable; dropped without [`commit`](Self::commit), it rolls back.
+///
+/// `&Tx` is a [`sqlx::Executor`]. Code that runs its statements through the `Db` joins this
+/// transaction inside [`within`](Self::within).
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let db = tx_runtime::SqliteDb::connect("sqlite::memory:").await?;
+/// # sqlx::query("create table t (id integer)").execute(db.pool()).await?;
+/// let mut tx = db.begin().await?;
+/// sqlx::query("insert into t values (1)").execute(&tx).await?;
+///
+/// let inner = tx.begin().await?; // a savepoint
+/// sqlx::query("insert into t values (2)").execute(&inner).await?;
+/// inner.rollback().await?;
+///
+/// tx.commit().await?;
+/// # let rows: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(db.pool()).await?;
+/// # assert_eq!(rows, 1);
+/// # Ok::<_, tx_runtime::Error>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "a transaction rolls back when dropped; call `commit`"]
+pub struct Tx<'t, DB: Dialect> {
+    source: Arc<Source<DB>>,
+    scope: Scope<DB>,
+    /// The outer transaction cannot be used or ended while this one lives.
+    outer: PhantomData<&'t mut ()>,
+}
+
+impl<DB: Dialect> Tx<'static, DB> {
+    pub(crate) fn enter(
+        source: &Arc<Source<DB>>,
+        options: &TransactionOptions,
+    ) -> Result<Self, Error> {
+        Self::over(source, options)
+    }
+}
+
+impl<'t, DB: Dialect> Tx<'t, DB> {
+    fn over(source: &Arc<Source<DB>>, options: &TransactionOptions) -> Result<Self, Error> {
+        Ok(Self {
+            source: Arc::clone(source),
+            scope: Scope::enter(source, options)?,
+            outer: PhantomData,
+        })
+    }
+
+    /// A savepoint in this transaction.
+    ///
+    /// # Errors
+    ///
+    /// If this transaction is doomed.
+    #[track_caller]
+    pub fn begin(&mut self) -> impl Future<Output = Result<Tx<'_, DB>, Error>> + Send {
+        let options = TransactionOptions::new().name("Tx::begin");
+        self.begin_with(options.propagation(Propagation::Nested))
+    }
+
+    /// A further scope over this transaction, in the mode that `options` ask for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::begin_with`](crate::Db::begin_with).
+    pub fn begin_with(
+        &mut self,
+        options: TransactionOptions,
+    ) -> impl Future<Output = Result<Tx<'_, DB>, Error>> + Send {
+        let frame = Arc::clone(self.scope.frame());
+        chain::within(frame, async move { Tx::over(&self.source, &options) })
+    }
+
+    /// Runs `body` with this transaction as the scope that the `Db` finds.
+    pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
+        chain::within(Arc::clone(self.scope.frame()), body()).await
+    }
+
+    /// Commits, or gives a savepoint's work to the transaction around it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnexpectedRollback`] if a statement or participant had failed,
+    /// [`Error::Commit`], [`Error::EndedEarly`] or [`Error::CommitUnknown`] by the server's
+    /// answer. `Ok` means that the server said COMMIT.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        self.scope.leave(Intent::Keep(Meant::Ok)).await
+    }
+
+    /// Rolls back and returns when that is certain.
+    ///
+    /// # Errors
+    ///
+    /// None at present: a connection on which ROLLBACK failed is closed, and the server
+    /// rolls back.
+    pub async fn rollback(mut self) -> Result<(), Error> {
+        let reason = "it was rolled back by hand".to_owned();
+        self.scope.leave(Intent::GiveUp(reason)).await
+    }
+
+    pub(crate) fn target(&self) -> Target<DB> {
+        Target::of(&self.source, Some(self.scope.frame()))
+    }
+}
+
+impl<DB: Dialect> fmt::Debug for Tx<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx")
+            .field("site", &self.scope.site())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,233 @@
+//! A transaction's connection and what is under way on it.
+//!
+//! Everything that talks to the server runs as an *operation*: a future that owns the
+//! connection and lives here, not in the call that asked for it. The call polls it in
+//! place. If the call is dropped half-way, the operation stays, and whoever uses the
+//! connection next (the next statement, or the clean-up of the scope) first sees it through
+//! to its end. So no message is ever cut off in the middle, nothing is spawned for a
+//! statement, and the connection's state is always known.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio_util::sync::ReusableBoxFuture;
+
+use crate::cause::Doom;
+use crate::dialect::{Dialect, Fault};
+use crate::lease::Lease;
+use crate::level::Level;
+use crate::rows::Rows;
+use crate::site::Site;
+use crate::statement::{Answer, Failure};
+
+/// The state of one transaction's connection, behind the transaction's async mutex.
+pub(crate) struct Wire<DB: Dialect> {
+    tolerant: bool,
+    line: Line<DB>,
+    /// The operation under way, or the spent box of the last one.
+    operation: Option<ReusableBoxFuture<'static, Completed<DB>>>,
+    /// Savepoints that exist on the server, outermost first.
+    savepoints: Vec<Arc<Level>>,
+}
+
+enum Line<DB: Dialect> {
+    Unused,
+    Idle(Lease<DB>),
+    Busy(Step<DB>),
+    Over(Option<Lease<DB>>),
+}
+
+/// What an operation does, and for whom.
+pub(crate) enum Step<DB: Dialect> {
+    Begin,
+    Statement {
+        level: Arc<Level>,
+        function: Site,
+    },
+    Stream {
+        level: Arc<Level>,
+        function: Site,
+        rows: Arc<Rows<DB>>,
+    },
+    OpenSavepoint(Arc<Level>),
+    CloseSavepoint(Arc<Level>),
+    End,
+}
+
+/// What an operation leaves behind.
+pub(crate) struct Completed<DB: Dialect> {
+    pub(crate) lease: Lease<DB>,
+    pub(crate) result: Result<Answer<DB>, sqlx::Error>,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl<DB: Dialect> Completed<DB> {
+    pub(crate) fn new(lease: Lease<DB>, result: Result<Answer<DB>, sqlx::Error>) -> Self {
+        let failure = result.as_ref().err().map(Failure::of::<DB>);
+        Self {
+            lease,
+            result,
+            failure,
+        }
+    }
+}
+
+impl<DB: Dialect> Wire<DB> {
+    /// `tolerant`: a failed statement does not doom its scope.
+    pub(crate) fn new(tolerant: bool) -> Self {
+        Self {
+            tolerant,
+            line: Line::Unused,
+            operation: None,
+            savepoints: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        matches!(self.line, Line::Unused)
+    }
+
+    /// Ends a transaction that never began, so that nothing begins it later.
+    pub(crate) fn close_unused(&mut self) {
+        self.line = Line::Over(None);
+    }
+
+    /// Takes the idle connection for the next operation.
+    pub(crate) fn take_idle(&mut self) -> Option<Lease<DB>> {
+        match std::mem::replace(&mut self.line, Line::Over(None)) {
+            Line::Idle(lease) => Some(lease),
+            other => {
+                self.line = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the connection of a transaction that has ended.
+    pub(crate) fn take_ended(&mut self) -> Option<Lease<DB>> {
+        match &mut self.line {
+            Line::Over(lease) => lease.take(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn innermost_savepoint(&self) -> Option<&Arc<Level>> {
+        self.savepoints.last()
+    }
+
+    pub(crate) fn has_open(&self, level: &Arc<Level>) -> bool {
+        self.savepoints.iter().any(|open| Arc::ptr_eq(open, level))
+    }
+
+    /// Starts an operation; [`finish`](Self::finish) runs it.
+    pub(crate) fn start(
+        &mut self,
+        step: Step<DB>,
+        operation: impl Future<Output = Completed<DB>> + Send + 'static,
+    ) {
+        self.line = Line::Busy(step);
+        match &mut self.operation {
+            Some(spent) => spent.set(operation),
+            None => self.operation = Some(ReusableBoxFuture::new(operation)),
+        }
+    }
+
+    /// Runs the operation under way to its end, whoever started it.
+    pub(crate) async fn finish(&mut self) -> Result<Answer<DB>, sqlx::Error> {
+        let Line::Busy(step) = &self.line else {
+            return Ok(Answer::default());
+        };
+        if let Step::Stream { rows, .. } = step {
+            rows.read_all();
+        }
+        let completed = poll_fn(|cx| match &mut self.operation {
+            Some(operation) => operation.poll(cx),
+            None => Poll::Pending,
+        })
+        .await;
+        self.complete(completed)
+    }
+
+    /// Moves a stream's operation forward as far as it goes now; `false` if it is not the
+    /// one under way.
+    pub(crate) fn advance_stream(&mut self, rows: &Arc<Rows<DB>>, cx: &mut Context<'_>) -> bool {
+        let ours = matches!(&self.line, Line::Busy(Step::Stream { rows: running, .. }) if Arc::ptr_eq(running, rows));
+        if ours
+            && let Some(operation) = &mut self.operation
+            && let Poll::Ready(completed) = operation.poll(cx)
+        {
+            // A stream's error went to its consumer.
+            let _ = self.complete(completed);
+        }
+        ours
+    }
+
+    /// The operation is over: what is true of the connection and the levels now.
+    fn complete(&mut self, completed: Completed<DB>) -> Result<Answer<DB>, sqlx::Error> {
+        let Completed {
+            lease,
+            result,
+            failure,
+        } = completed;
+        let Line::Busy(step) = std::mem::replace(&mut self.line, Line::Over(None)) else {
+            return result;
+        };
+        let lost = failure
+            .as_ref()
+            .is_some_and(|failure| failure.fault == Fault::Connection);
+        match step {
+            Step::Begin if failure.is_some() => self.line = Line::Unused,
+            Step::End => self.line = Line::Over(Some(lease)),
+            _ if !lost => self.line = Line::Idle(lease),
+            // Dropping the lease closes the connection, and the line stays over.
+            _ => {}
+        }
+        match step {
+            Step::Begin | Step::End => {}
+            Step::Statement { level, function }
+            | Step::Stream {
+                level, function, ..
+            } => self.judge_statement(&level, function, failure),
+            Step::OpenSavepoint(level) => match failure {
+                None => self.savepoints.push(level),
+                Some(failure) => doom_all(&level, failure),
+            },
+            Step::CloseSavepoint(level) => {
+                self.forget_savepoint(&level);
+                if let Some(failure) = failure {
+                    doom_all(&level, failure);
+                }
+            }
+        }
+        result
+    }
+
+    fn judge_statement(&self, level: &Arc<Level>, function: Site, failure: Option<Failure>) {
+        let Some(Failure { fault, cause }) = failure else {
+            return;
+        };
+        let doom = Doom::new(function, cause);
+        match fault {
+            Fault::Local => {}
+            Fault::Statement if self.tolerant => {}
+            Fault::Statement => level.doom(doom),
+            Fault::Transaction | Fault::Connection => level.doom_transaction(&doom),
+        }
+    }
+
+    /// The savepoint is gone on the server, and with it those inside it.
+    fn forget_savepoint(&mut self, level: &Arc<Level>) {
+        if let Some(position) = self
+            .savepoints
+            .iter()
+            .position(|open| Arc::ptr_eq(open, level))
+        {
+            self.savepoints.truncate(position);
+        }
+    }
+}
+
+fn doom_all(level: &Arc<Level>, failure: Failure) {
+    level.doom_transaction(&Doom::new(level.site(), failure.cause));
+}
