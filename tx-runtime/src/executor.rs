@@ -39,6 +39,14 @@ macro_rules! execute_through_target {
                 self.target().stream(Prepared::of(query))
             }
 
+            fn fetch<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<DB::Row, sqlx::Error>>
+            where
+                'p: 'e,
+                E: 'q + Execute<'q, DB>,
+            {
+                self.target().rows(Prepared::of(query))
+            }
+
             fn fetch_all<'e, 'q: 'e, E>(
                 self,
                 query: E,

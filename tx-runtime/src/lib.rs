@@ -13,6 +13,7 @@ mod executor;
 mod lease;
 mod level;
 mod lock;
+mod operation;
 mod options;
 mod propagation;
 mod result;

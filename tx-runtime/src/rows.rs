@@ -26,15 +26,34 @@ enum Demand {
 pub(crate) struct Rows<DB: Dialect>(Mutex<State<DB>>);
 
 struct State<DB: Dialect> {
-    steps: VecDeque<Step<DB>>,
+    /// The next step; only when another statement pushes the rows aside are there more.
+    next: Option<Step<DB>>,
+    rest: VecDeque<Step<DB>>,
     demand: Demand,
     ended: bool,
+}
+
+impl<DB: Dialect> State<DB> {
+    fn push(&mut self, step: Step<DB>) {
+        if self.next.is_none() {
+            self.next = Some(step);
+        } else {
+            self.rest.push_back(step);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Step<DB>> {
+        let step = self.next.take();
+        self.next = self.rest.pop_front();
+        step
+    }
 }
 
 impl<DB: Dialect> Rows<DB> {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(State {
-            steps: VecDeque::new(),
+            next: None,
+            rest: VecDeque::new(),
             demand: Demand::Next,
             ended: false,
         }))
@@ -45,11 +64,11 @@ impl<DB: Dialect> Rows<DB> {
     }
 
     pub(crate) fn pop(&self) -> Option<Step<DB>> {
-        self.state().steps.pop_front()
+        self.state().pop()
     }
 
     pub(crate) fn has_step(&self) -> bool {
-        !self.state().steps.is_empty()
+        self.state().next.is_some()
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -59,7 +78,7 @@ impl<DB: Dialect> Rows<DB> {
     /// Ends the stream with an error that no statement caused.
     pub(crate) fn fail(&self, error: sqlx::Error) {
         let mut state = self.state();
-        state.steps.push_back(Err(error));
+        state.push(Err(error));
         state.ended = true;
     }
 
@@ -75,7 +94,8 @@ impl<DB: Dialect> Rows<DB> {
     pub(crate) fn abandon(&self) {
         let mut state = self.state();
         state.demand = Demand::Nothing;
-        state.steps.clear();
+        state.next = None;
+        state.rest.clear();
     }
 
     /// Runs `query` and hands its rows over as they are asked for.
@@ -107,10 +127,10 @@ impl<DB: Dialect> Rows<DB> {
     fn push(&self, step: Step<DB>) {
         let mut state = self.state();
         if state.demand != Demand::Nothing {
-            state.steps.push_back(step);
+            state.push(step);
         }
-        if state.demand == Demand::All && state.steps.len() > KEPT_ROWS {
-            state.steps.push_back(Err(sqlx::Error::Protocol(format!(
+        if state.demand == Demand::All && state.rest.len() >= KEPT_ROWS {
+            state.push(Err(sqlx::Error::Protocol(format!(
                 "another statement of the same transaction needed the connection while this stream \
                  had more than {KEPT_ROWS} unread rows; read it to its end or use fetch_all first"
             ))));
@@ -127,7 +147,7 @@ impl<DB: Dialect> Rows<DB> {
                 Demand::All => Poll::Ready(true),
                 // Whoever polls this has looked into the buffer before, and polls again
                 // when it is empty; so nobody needs to be woken.
-                Demand::Next if state.steps.is_empty() => Poll::Ready(true),
+                Demand::Next if state.next.is_none() => Poll::Ready(true),
                 Demand::Next => Poll::Pending,
             }
         })

@@ -243,8 +243,7 @@ impl<DB: Dialect> Scope<DB> {
     /// anything less is rolled back.
     pub(crate) async fn leave(&mut self, intent: Intent) -> Result<(), Error> {
         let Some(ended) = self.leave_at_once(&intent) else {
-            // Boxed, since it would otherwise be part of every body's future.
-            let result = Box::pin(self.leave_on_server(intent)).await;
+            let result = self.leave_on_server(intent).await;
             self.role = None;
             return result;
         };

@@ -1,7 +1,7 @@
 //! Where connections come from: the pool behind its admission order.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection, Pool};
@@ -14,6 +14,7 @@ use crate::dialect::{Concurrency, Dialect};
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::lock::LocalLocks;
+use crate::operation::Running;
 use crate::options::Isolation;
 use crate::site::Site;
 
@@ -40,7 +41,6 @@ impl Default for Settings {
 }
 
 /// What all clones of one `Db` share.
-#[derive(Debug)]
 pub(crate) struct Source<DB: Dialect> {
     id: DbId,
     pool: Pool<DB>,
@@ -52,6 +52,8 @@ pub(crate) struct Source<DB: Dialect> {
     /// Writers of a single-writer database queue here, in order and without a connection,
     /// instead of sleeping and retrying inside the database.
     writer: Arc<Semaphore>,
+    /// The operation boxes of transactions that have ended.
+    spares: Mutex<Vec<Running<DB>>>,
 }
 
 /// The connections that a call chain already holds.
@@ -81,6 +83,7 @@ impl<DB: Dialect> Source<DB> {
             cleanups: Arc::default(),
             locks: Arc::default(),
             writer: Arc::new(Semaphore::new(1)),
+            spares: Mutex::default(),
         })
     }
 
@@ -106,6 +109,22 @@ impl<DB: Dialect> Source<DB> {
 
     pub(crate) fn tolerates_failed_statements(&self) -> bool {
         self.settings.tolerate_failed_statements && DB::SURVIVES_FAILED_STATEMENTS
+    }
+
+    pub(crate) fn take_spare(&self) -> Option<Running<DB>> {
+        self.spares().pop()
+    }
+
+    pub(crate) fn keep_spare(&self, spare: Option<Running<DB>>) {
+        let mut spares = self.spares();
+        // More transactions than connections are never under way at once.
+        if spares.len() < self.admission.size() {
+            spares.extend(spare);
+        }
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<Running<DB>>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bound of every wait for a connection or for a turn: the pool's acquire timeout.

@@ -3,31 +3,37 @@
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
+use sqlx::Either;
 
 use crate::autocommit::{Autocommit, give_back};
-use crate::dialect::{Dialect, Step};
+use crate::dialect::{self, Dialect};
 use crate::error::Error;
+use crate::level::Level;
+use crate::operation::Operation;
 use crate::rows::Rows;
 use crate::scope::Position;
+use crate::site::Site;
 use crate::statement::Prepared;
-use crate::transaction::Transaction;
+use crate::transaction::Turn;
+use crate::wire::Step;
 
 /// The rows of one statement of a transaction.
 ///
 /// Between two rows the stream holds nothing: another statement of the transaction may come
 /// in between, and then reads the rest of the rows into the stream's buffer first.
 pub(crate) struct TransactionStream<DB: Dialect> {
-    transaction: Arc<Transaction<DB>>,
     rows: Arc<Rows<DB>>,
-    phase: Phase,
+    position: Position<DB>,
+    phase: Phase<DB>,
 }
 
-enum Phase {
-    Starting(BoxFuture<'static, Result<(), sqlx::Error>>),
+enum Phase<DB: Dialect> {
+    New(Prepared<DB>),
+    Starting(BoxFuture<'static, ()>),
     Reading,
     /// Somebody else has the connection; what is under way on it may be this stream.
     Waiting(BoxFuture<'static, ()>),
@@ -35,35 +41,44 @@ enum Phase {
 
 impl<DB: Dialect> TransactionStream<DB> {
     pub(crate) fn new(position: Position<DB>, query: Prepared<DB>) -> Self {
-        let rows = Arc::new(Rows::new());
-        let transaction = Arc::clone(&position.transaction);
-        let started = Arc::clone(&rows);
-        let start = async move {
-            position
-                .transaction
-                .start_stream(&position.level, position.function, query, started)
-                .await
-        };
         Self {
-            transaction,
-            rows,
-            phase: Phase::Starting(Box::pin(start)),
+            position,
+            rows: Arc::new(Rows::new()),
+            phase: Phase::New(query),
         }
+    }
+
+    /// Starts the statement: at once where the transaction is ready for it, which needs no
+    /// allocation, otherwise when its turn comes.
+    fn start(&self, query: Prepared<DB>) -> Phase<DB> {
+        let Position {
+            transaction,
+            level,
+            function,
+        } = &self.position;
+        let (function, rows) = (*function, Arc::clone(&self.rows));
+        if let Some(wire) = transaction.ready_now(level, function) {
+            start_stream(wire, level, function, query, rows);
+            return Phase::Reading;
+        }
+        let (transaction, level) = (Arc::clone(transaction), Arc::clone(level));
+        Phase::Starting(Box::pin(async move {
+            match transaction.ready(&level, function).await {
+                Ok(wire) => start_stream(wire, &level, function, query, rows),
+                Err(error) => rows.fail(error),
+            }
+        }))
     }
 
     /// Moves on as far as possible; `Pending` when only waking can help.
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.phase {
-            Phase::Starting(start) => {
-                let Poll::Ready(started) = start.as_mut().poll(cx) else {
-                    return Poll::Pending;
-                };
-                if let Err(error) = started {
-                    self.rows.fail(error);
+            Phase::New(_) => {
+                if let Phase::New(query) = std::mem::replace(&mut self.phase, Phase::Reading) {
+                    self.phase = self.start(query);
                 }
-                self.phase = Phase::Reading;
             }
-            Phase::Waiting(turn) => {
+            Phase::Starting(turn) | Phase::Waiting(turn) => {
                 if turn.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -75,13 +90,13 @@ impl<DB: Dialect> TransactionStream<DB> {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(mut wire) = self.transaction.try_wire() else {
-            let transaction = Arc::clone(&self.transaction);
+        let Some(mut wire) = self.position.transaction.try_wire() else {
+            let transaction = Arc::clone(&self.position.transaction);
             self.phase = Phase::Waiting(Box::pin(async move { transaction.settle().await }));
             return Poll::Ready(());
         };
         if !wire.advance_stream(&self.rows, cx) && !self.rows.has_ended() {
-            let function = self.transaction.root().site();
+            let function = self.position.transaction.root().site();
             let closed = Error::TransactionClosed { function };
             self.rows.fail(closed.into_statement_error());
         }
@@ -93,10 +108,33 @@ impl<DB: Dialect> TransactionStream<DB> {
     }
 }
 
-impl<DB: Dialect> Stream for TransactionStream<DB> {
-    type Item = Step<DB>;
+/// Nothing in it is pinned in place.
+impl<DB: Dialect> Unpin for TransactionStream<DB> {}
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Step<DB>>> {
+fn start_stream<DB: Dialect>(
+    mut wire: Turn<'_, DB>,
+    level: &Arc<Level>,
+    function: Site,
+    query: Prepared<DB>,
+    rows: Arc<Rows<DB>>,
+) {
+    let step = Step::Stream {
+        level: Arc::clone(level),
+        function,
+        rows: Arc::clone(&rows),
+    };
+    if let Err(error) = wire.start(step, Operation::Stream(query, Arc::clone(&rows))) {
+        rows.fail(error);
+    }
+}
+
+impl<DB: Dialect> Stream for TransactionStream<DB> {
+    type Item = dialect::Step<DB>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<dialect::Step<DB>>> {
         loop {
             if let Some(step) = self.rows.pop() {
                 return Poll::Ready(Some(step));
@@ -149,9 +187,12 @@ impl<DB: Dialect> AutocommitStream<DB> {
 }
 
 impl<DB: Dialect> Stream for AutocommitStream<DB> {
-    type Item = Step<DB>;
+    type Item = dialect::Step<DB>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Step<DB>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<dialect::Step<DB>>> {
         self.started = true;
         if let Some(step) = self.rows.pop() {
             return Poll::Ready(Some(step));
@@ -197,10 +238,49 @@ impl<DB> RefusedStream<DB> {
 }
 
 impl<DB: Dialect> Stream for RefusedStream<DB> {
-    type Item = Step<DB>;
+    type Item = dialect::Step<DB>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Step<DB>>> {
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<dialect::Step<DB>>> {
         let error = self.error.take();
         Poll::Ready(error.map(|error| Err(error.into_statement_error())))
     }
+}
+
+/// The rows of a stream without the summaries between them.
+pub(crate) struct RowsOnly<S>(pub(crate) S);
+
+impl<DB: Dialect, S> Stream for RowsOnly<S>
+where
+    S: Stream<Item = dialect::Step<DB>> + OfDatabase<Database = DB> + Unpin,
+{
+    type Item = Result<DB::Row, sqlx::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let step = ready!(Pin::new(&mut self.0).poll_next(cx));
+            match step {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(Either::Right(row))) => return Poll::Ready(Some(Ok(row))),
+                Some(Ok(Either::Left(_))) => {}
+            }
+        }
+    }
+}
+
+/// Names the database of a stream, which its item type alone does not determine.
+pub(crate) trait OfDatabase {
+    type Database: Dialect;
+}
+
+impl<DB: Dialect> OfDatabase for TransactionStream<DB> {
+    type Database = DB;
+}
+
+impl<DB: Dialect> OfDatabase for AutocommitStream<DB> {
+    type Database = DB;
+}
+
+impl<DB: Dialect> OfDatabase for RefusedStream<DB> {
+    type Database = DB;
 }

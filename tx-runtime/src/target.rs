@@ -17,7 +17,7 @@ use crate::scope::{Position, nearest_transaction};
 use crate::site::Site;
 use crate::source::{Holding, Source};
 use crate::statement::{self, Answer, Prepared, Want};
-use crate::stream::{AutocommitStream, RefusedStream, TransactionStream};
+use crate::stream::{AutocommitStream, RefusedStream, RowsOnly, TransactionStream};
 
 /// The way of one statement.
 pub(crate) enum Target<DB: Dialect> {
@@ -87,6 +87,21 @@ impl<DB: Dialect> Target<DB> {
         }
     }
 
+    pub(crate) fn rows(
+        self,
+        query: Prepared<DB>,
+    ) -> BoxStream<'static, Result<DB::Row, sqlx::Error>> {
+        match self.admit(query.text()) {
+            Self::Transaction(position) => {
+                Box::pin(RowsOnly(TransactionStream::new(position, query)))
+            }
+            Self::Autocommit(autocommit) => {
+                Box::pin(RowsOnly(AutocommitStream::new(autocommit, query)))
+            }
+            Self::Refused(error) => Box::pin(RowsOnly(RefusedStream::<DB>::new(error))),
+        }
+    }
+
     pub(crate) async fn prepare(
         self,
         sql: SqlStr,
@@ -112,7 +127,7 @@ impl<DB: Dialect> Target<DB> {
     async fn with_connection<T, W, F>(self, sql: &str, work: W) -> Result<T, sqlx::Error>
     where
         T: Send + 'static,
-        W: FnOnce(Lease<DB>) -> F,
+        W: FnOnce(Lease<DB>) -> F + Send + 'static,
         F: Future<Output = (Lease<DB>, Result<T, sqlx::Error>)> + Send + 'static,
     {
         match self.admit(sql) {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use futures_core::future::BoxFuture;
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tokio::runtime::Handle;
 use tokio::sync::futures::Notified;
 use tokio::sync::{MutexGuard, Notify};
@@ -17,18 +18,19 @@ use crate::error::Error;
 use crate::lease::Lease;
 use crate::level::{End, Level};
 use crate::lock::Held;
+use crate::operation::Operation;
 use crate::options::Isolation;
-use crate::rows::Rows;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
-use crate::statement::{self, Answer, Prepared, Want, control};
-use crate::wire::{Completed, Step, Wire};
+use crate::statement::{Answer, Prepared, Want};
+use crate::wire::{Step, Wire};
 
 /// How long a dropped scope's leftover (a statement still running, a COMMIT under way) is
 /// waited for before its connection is closed.
 const LEFTOVER_LIMIT: Duration = Duration::from_secs(30);
 
-type Turn<'a, DB> = MutexGuard<'a, Wire<DB>>;
+/// The wire in the hands of whoever uses it now.
+pub(crate) type Turn<'a, DB> = MutexGuard<'a, Wire<DB>>;
 
 /// A physical transaction of one `Db`.
 pub(crate) struct Transaction<DB: Dialect> {
@@ -65,12 +67,13 @@ impl<DB: Dialect> Transaction<DB> {
         outer: Option<Arc<Self>>,
     ) -> Arc<Self> {
         let tolerant = source.tolerates_failed_statements();
+        let wire = Wire::new(tolerant, source.take_spare());
         Arc::new(Self {
             source,
             root: Level::root(owner),
             isolation,
             outer,
-            wire: tokio::sync::Mutex::new(Wire::new(tolerant)),
+            wire: tokio::sync::Mutex::new(wire),
             savepoint_ended: Notify::new(),
             savepoints: AtomicUsize::new(0),
             holds_connection: AtomicBool::new(false),
@@ -116,11 +119,7 @@ impl<DB: Dialect> Transaction<DB> {
             level: Arc::clone(level),
             function,
         };
-        perform(&mut wire, step, move |mut lease| async move {
-            let result = statement::run::<DB>(lease.use_connection(), query, want).await;
-            Completed::new(lease, result)
-        })
-        .await
+        wire.perform(step, Operation::Run(query, want)).await
     }
 
     /// Runs `work` on the connection at `level`; for what is not a plain statement.
@@ -132,7 +131,7 @@ impl<DB: Dialect> Transaction<DB> {
     ) -> Result<T, sqlx::Error>
     where
         T: Send + 'static,
-        W: FnOnce(Lease<DB>) -> F,
+        W: FnOnce(Lease<DB>) -> F + Send + 'static,
         F: Future<Output = (Lease<DB>, Result<T, sqlx::Error>)> + Send + 'static,
     {
         let mut wire = self.ready(level, function).await?;
@@ -142,51 +141,22 @@ impl<DB: Dialect> Transaction<DB> {
         };
         let product = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&product);
-        perform(&mut wire, step, move |lease| {
+        let work = Box::new(move |lease| -> BoxFuture<'static, _> {
             let work = work(lease);
-            async move {
+            Box::pin(async move {
                 let (lease, result) = work.await;
                 let result = result.map(|value| {
                     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-                    Answer::default()
                 });
-                Completed::new(lease, result)
-            }
-        })
-        .await?;
+                (lease, result)
+            })
+        });
+        wire.perform(step, Operation::Other(work)).await?;
         let value = product
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         value.ok_or(sqlx::Error::WorkerCrashed)
-    }
-
-    /// Starts a statement whose rows `rows` will hand out, and leaves it under way.
-    pub(crate) async fn start_stream(
-        &self,
-        level: &Arc<Level>,
-        function: Site,
-        query: Prepared<DB>,
-        rows: Arc<Rows<DB>>,
-    ) -> Result<(), sqlx::Error> {
-        let mut wire = self.ready(level, function).await?;
-        let Some(mut lease) = wire.take_idle() else {
-            return Err(no_connection());
-        };
-        let step = Step::Stream {
-            level: Arc::clone(level),
-            function,
-            rows: Arc::clone(&rows),
-        };
-        wire.start(step, async move {
-            let failure = rows.read(lease.use_connection(), query).await;
-            Completed {
-                lease,
-                result: Ok(Answer::default()),
-                failure,
-            }
-        });
-        Ok(())
     }
 
     /// The wire, if nobody is using it this moment.
@@ -201,8 +171,22 @@ impl<DB: Dialect> Transaction<DB> {
 
     // ----- turns --------------------------------------------------------------------
 
+    /// As [`ready`](Self::ready), if it takes no waiting and no message.
+    pub(crate) fn ready_now(&self, level: &Arc<Level>, function: Site) -> Option<Turn<'_, DB>> {
+        let wire = self.wire.try_lock().ok()?;
+        let at_level = match wire.innermost_savepoint() {
+            None => level.is_root(),
+            Some(open) => Arc::ptr_eq(open, level),
+        };
+        (at_level && wire.is_idle() && level.check(function).is_ok()).then_some(wire)
+    }
+
     /// The wire with the transaction begun and the savepoints of `level` open.
-    async fn ready(&self, level: &Arc<Level>, function: Site) -> Result<Turn<'_, DB>, sqlx::Error> {
+    pub(crate) async fn ready(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+    ) -> Result<Turn<'_, DB>, sqlx::Error> {
         let mut wire = self
             .turn(level, function)
             .await
@@ -305,7 +289,7 @@ impl<DB: Dialect> Transaction<DB> {
                 .await?;
             self.holds_connection.store(true, Ordering::Release);
             self.runtime.get_or_init(|| lease.runtime().clone());
-            wire.start(Step::Begin, begin(lease, sql));
+            wire.start_on(lease, Step::Begin, Operation::Begin(sql));
             let Err(source) = wire.finish().await else {
                 return Ok(());
             };
@@ -353,7 +337,7 @@ impl<DB: Dialect> Transaction<DB> {
         for savepoint in level.savepoints() {
             if !wire.has_open(&savepoint) {
                 let sql = savepoint.sql("SAVEPOINT ");
-                perform_control(wire, Step::OpenSavepoint(savepoint), sql).await?;
+                control(wire, Step::OpenSavepoint(savepoint), sql).await?;
             }
         }
         Ok(())
@@ -401,7 +385,7 @@ impl<DB: Dialect> Transaction<DB> {
         match self.wire.try_lock() {
             Ok(mut wire) if wire.is_unused() => {
                 wire.close_unused();
-                self.over();
+                self.over(wire);
                 true
             }
             _ => false,
@@ -422,14 +406,9 @@ impl<DB: Dialect> Transaction<DB> {
             wire.close_unused();
             return Ok(Verdict::Committed);
         }
-        let Some(lease) = wire.take_idle() else {
-            return Ok(Verdict::Refused(no_connection()));
-        };
-        wire.start(Step::End, commit(lease));
-        let answer = wire.finish().await;
+        let answer = wire.perform(Step::End, Operation::Commit).await;
         drop(wire.take_ended());
-        drop(wire);
-        self.over();
+        self.over(wire);
         Ok(match answer {
             Ok(_) => Verdict::Committed,
             Err(error) if DB::fault(&error) == Fault::Connection => Verdict::Unknown(error),
@@ -477,21 +456,21 @@ impl<DB: Dialect> Transaction<DB> {
 
     async fn end_by_rollback(&self) -> Option<Lease<DB>> {
         let mut wire = settled(self.wire.lock().await).await;
-        if let Some(lease) = wire.take_idle() {
-            wire.start(Step::End, roll_back(lease));
-            if let Err(error) = wire.finish().await {
+        if wire.is_idle() {
+            if let Err(error) = wire.perform(Step::End, Operation::RollBack).await {
                 tracing::warn!(scope = %self.root.site(), %error, "ROLLBACK failed; the connection is closed");
             }
         } else if wire.is_unused() {
             wire.close_unused();
         }
         let lease = wire.take_ended();
-        drop(wire);
-        self.over();
+        self.over(wire);
         lease
     }
 
-    fn over(&self) {
+    fn over(&self, mut wire: Turn<'_, DB>) {
+        self.source.keep_spare(wire.take_spare());
+        drop(wire);
         self.root.finish(End::Closed);
         self.holds_connection.store(false, Ordering::Release);
         self.savepoint_ended.notify_waiters();
@@ -517,32 +496,13 @@ async fn settled<DB: Dialect>(mut wire: Turn<'_, DB>) -> Turn<'_, DB> {
     wire
 }
 
-async fn perform<DB, O, F>(
-    wire: &mut Wire<DB>,
-    step: Step<DB>,
-    operation: O,
-) -> Result<Answer<DB>, sqlx::Error>
-where
-    DB: Dialect,
-    O: FnOnce(Lease<DB>) -> F,
-    F: Future<Output = Completed<DB>> + Send + 'static,
-{
-    let Some(lease) = wire.take_idle() else {
-        return Err(no_connection());
-    };
-    wire.start(step, operation(lease));
-    wire.finish().await
-}
-
-async fn perform_control<DB: Dialect>(
+async fn control<DB: Dialect>(
     wire: &mut Wire<DB>,
     step: Step<DB>,
     sql: String,
 ) -> Result<(), sqlx::Error> {
     let sql = AssertSqlSafe(sql).into_sql_str();
-    perform(wire, step, move |lease| run_control(lease, sql))
-        .await
-        .map(drop)
+    wire.perform(step, Operation::Control(sql)).await.map(drop)
 }
 
 async fn close_on_server<DB: Dialect>(
@@ -566,7 +526,7 @@ async fn close_on_server<DB: Dialect>(
         return roll_back_to(wire, level).await;
     }
     let sql = level.sql("RELEASE SAVEPOINT ");
-    perform_control(wire, Step::CloseSavepoint(Arc::clone(level)), sql)
+    control(wire, Step::CloseSavepoint(Arc::clone(level)), sql)
         .await
         .map_err(|source| Error::Savepoint {
             function: level.site(),
@@ -576,45 +536,12 @@ async fn close_on_server<DB: Dialect>(
 
 async fn roll_back_to<DB: Dialect>(wire: &mut Wire<DB>, level: &Arc<Level>) -> Result<(), Error> {
     let step = Step::CloseSavepoint(Arc::clone(level));
-    perform_control(wire, step, level.rollback_sql())
+    control(wire, step, level.rollback_sql())
         .await
         .map_err(|source| Error::Savepoint {
             function: level.site(),
             source,
         })
-}
-
-async fn run_control<DB: Dialect>(mut lease: Lease<DB>, sql: SqlStr) -> Completed<DB> {
-    let result = control::<DB>(lease.use_connection(), sql).await;
-    Completed::new(lease, result.map(|()| Answer::default()))
-}
-
-async fn begin<DB: Dialect>(mut lease: Lease<DB>, sql: &'static str) -> Completed<DB> {
-    let result = control::<DB>(lease.use_connection(), sql.into_sql_str()).await;
-    if let Err(error) = &result {
-        lease.roll_back_after(error).await;
-    }
-    Completed::new(lease, result.map(|()| Answer::default()))
-}
-
-async fn commit<DB: Dialect>(mut lease: Lease<DB>) -> Completed<DB> {
-    let result = control::<DB>(lease.use_connection(), DB::COMMIT.into_sql_str()).await;
-    match &result {
-        Ok(()) => lease.mark_clean(),
-        Err(error) => lease.roll_back_after(error).await,
-    }
-    Completed::new(lease, result.map(|()| Answer::default()))
-}
-
-async fn roll_back<DB: Dialect>(mut lease: Lease<DB>) -> Completed<DB> {
-    let result = lease.roll_back().await;
-    Completed::new(lease, result.map(|()| Answer::default()))
-}
-
-/// The connection was lost earlier in this transaction, which doomed it; a statement comes
-/// here only if it was asked for at that very moment.
-fn no_connection() -> sqlx::Error {
-    sqlx::Error::Io(std::io::ErrorKind::NotConnected.into())
 }
 
 fn cause_of_begin(error: &Error) -> Cause {

@@ -7,16 +7,15 @@
 //! to its end. So no message is ever cut off in the middle, nothing is spawned for a
 //! statement, and the connection's state is always known.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
-use tokio_util::sync::ReusableBoxFuture;
 
 use crate::cause::Doom;
 use crate::dialect::{Dialect, Fault};
 use crate::lease::Lease;
 use crate::level::Level;
+use crate::operation::{Completed, Operation, Running, operate};
 use crate::rows::Rows;
 use crate::site::Site;
 use crate::statement::{Answer, Failure};
@@ -26,7 +25,7 @@ pub(crate) struct Wire<DB: Dialect> {
     tolerant: bool,
     line: Line<DB>,
     /// The operation under way, or the spent box of the last one.
-    operation: Option<ReusableBoxFuture<'static, Completed<DB>>>,
+    operation: Option<Running<DB>>,
     /// Savepoints that exist on the server, outermost first.
     savepoints: Vec<Arc<Level>>,
 }
@@ -55,31 +54,13 @@ pub(crate) enum Step<DB: Dialect> {
     End,
 }
 
-/// What an operation leaves behind.
-pub(crate) struct Completed<DB: Dialect> {
-    pub(crate) lease: Lease<DB>,
-    pub(crate) result: Result<Answer<DB>, sqlx::Error>,
-    pub(crate) failure: Option<Failure>,
-}
-
-impl<DB: Dialect> Completed<DB> {
-    pub(crate) fn new(lease: Lease<DB>, result: Result<Answer<DB>, sqlx::Error>) -> Self {
-        let failure = result.as_ref().err().map(Failure::of::<DB>);
-        Self {
-            lease,
-            result,
-            failure,
-        }
-    }
-}
-
 impl<DB: Dialect> Wire<DB> {
     /// `tolerant`: a failed statement does not doom its scope.
-    pub(crate) fn new(tolerant: bool) -> Self {
+    pub(crate) fn new(tolerant: bool, spare: Option<Running<DB>>) -> Self {
         Self {
             tolerant,
             line: Line::Unused,
-            operation: None,
+            operation: spare,
             savepoints: Vec::new(),
         }
     }
@@ -93,21 +74,22 @@ impl<DB: Dialect> Wire<DB> {
         self.line = Line::Over(None);
     }
 
-    /// Takes the idle connection for the next operation.
-    pub(crate) fn take_idle(&mut self) -> Option<Lease<DB>> {
-        match std::mem::replace(&mut self.line, Line::Over(None)) {
-            Line::Idle(lease) => Some(lease),
-            other => {
-                self.line = other;
-                None
-            }
-        }
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.line, Line::Idle(_))
     }
 
     /// Takes the connection of a transaction that has ended.
     pub(crate) fn take_ended(&mut self) -> Option<Lease<DB>> {
         match &mut self.line {
             Line::Over(lease) => lease.take(),
+            _ => None,
+        }
+    }
+
+    /// Takes the box of a transaction that has ended, for the next one.
+    pub(crate) fn take_spare(&mut self) -> Option<Running<DB>> {
+        match self.line {
+            Line::Over(_) => self.operation.take(),
             _ => None,
         }
     }
@@ -120,17 +102,39 @@ impl<DB: Dialect> Wire<DB> {
         self.savepoints.iter().any(|open| Arc::ptr_eq(open, level))
     }
 
-    /// Starts an operation; [`finish`](Self::finish) runs it.
+    /// Starts an operation on the idle connection; [`finish`](Self::finish) runs it.
     pub(crate) fn start(
         &mut self,
         step: Step<DB>,
-        operation: impl Future<Output = Completed<DB>> + Send + 'static,
-    ) {
+        operation: Operation<DB>,
+    ) -> Result<(), sqlx::Error> {
+        let Line::Idle(lease) = std::mem::replace(&mut self.line, Line::Over(None)) else {
+            // The connection was lost earlier, which doomed the transaction; what comes here
+            // was asked for at that very moment.
+            return Err(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into()));
+        };
+        self.start_on(lease, step, operation);
+        Ok(())
+    }
+
+    /// Starts the operation that a new connection is for.
+    pub(crate) fn start_on(&mut self, lease: Lease<DB>, step: Step<DB>, operation: Operation<DB>) {
         self.line = Line::Busy(step);
+        let operation = operate(lease, operation);
         match &mut self.operation {
             Some(spent) => spent.set(operation),
-            None => self.operation = Some(ReusableBoxFuture::new(operation)),
+            None => self.operation = Some(Running::new(operation)),
         }
+    }
+
+    /// Starts an operation and runs it to its end.
+    pub(crate) async fn perform(
+        &mut self,
+        step: Step<DB>,
+        operation: Operation<DB>,
+    ) -> Result<Answer<DB>, sqlx::Error> {
+        self.start(step, operation)?;
+        self.finish().await
     }
 
     /// Runs the operation under way to its end, whoever started it.

@@ -113,7 +113,7 @@ impl Dialect for MySql {
     }
 
     fn interference(sql: &str) -> Option<Interference> {
-        if sql::controls_transaction(sql) {
+        if sql::controls_transaction(sql, sql::Quoting::Backslash) {
             Some(Interference::Control)
         } else if commits_implicitly(sql) {
             Some(Interference::ImplicitCommit)

@@ -10,6 +10,7 @@ const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 const ACTIVE_TRANSACTION: &str = "25001";
+const NO_ACTIVE_TRANSACTION: &str = "25P01";
 
 fn code(error: &sqlx::Error) -> Option<&str> {
     let database = error.as_database_error()?;
@@ -28,34 +29,26 @@ fn lost_connection(code: &str) -> bool {
 
 impl Dialect for Postgres {
     // A COMMIT in an aborted transaction is answered like a good one (only the command tag
-    // says ROLLBACK, and the driver does not show it); a SELECT before it fails there. The
-    // setting is gone if a statement of the body ended our transaction, and then the cast
-    // fails with our own words in its message.
-    const COMMIT: &'static str = "SELECT coalesce(nullif(current_setting('tx_runtime.scope', true), ''), 'tx_runtime: ended')::int; COMMIT";
+    // says ROLLBACK, and the driver does not show it), and so is one without a transaction.
+    // SAVEPOINT fails in both, and then COMMIT is not reached.
+    const COMMIT: &'static str = "SAVEPOINT tx_scope_end; COMMIT";
 
     const SURVIVES_FAILED_STATEMENTS: bool = false;
 
     fn begin(isolation: Option<Isolation>) -> &'static str {
         match isolation {
             // BEGIN inside a transaction that somebody left open on the connection only
-            // warns; there now() is older than this message, and the cast fails. A
-            // query would fix the snapshot of the higher levels too early; they need no
-            // such check, since PostgreSQL refuses to set a level after the first query.
+            // warns; there now() is older than this message, and the cast fails. A query
+            // would fix the snapshot of the higher levels too early; they need no such
+            // check, since PostgreSQL refuses to set a level after the first query. No
+            // column and no row: nothing to decode.
             None => {
-                "BEGIN; SELECT set_config('tx_runtime.scope', '1', true), (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int"
+                "BEGIN; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
             }
-            Some(Isolation::ReadUncommitted) => {
-                "BEGIN ISOLATION LEVEL READ UNCOMMITTED; SET LOCAL tx_runtime.scope = '1'"
-            }
-            Some(Isolation::ReadCommitted) => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL tx_runtime.scope = '1'"
-            }
-            Some(Isolation::RepeatableRead) => {
-                "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL tx_runtime.scope = '1'"
-            }
-            Some(Isolation::Serializable) => {
-                "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL tx_runtime.scope = '1'"
-            }
+            Some(Isolation::ReadUncommitted) => "BEGIN ISOLATION LEVEL READ UNCOMMITTED",
+            Some(Isolation::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            Some(Isolation::RepeatableRead) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            Some(Isolation::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
         }
     }
 
@@ -77,7 +70,7 @@ impl Dialect for Postgres {
     }
 
     fn ended_early(error: &sqlx::Error) -> bool {
-        says(error, "tx_runtime: ended")
+        code(error) == Some(NO_ACTIVE_TRANSACTION)
     }
 
     fn found_open_transaction(error: &sqlx::Error) -> bool {
@@ -90,7 +83,7 @@ impl Dialect for Postgres {
     }
 
     fn interference(sql: &str) -> Option<Interference> {
-        sql::controls_transaction(sql).then_some(Interference::Control)
+        sql::controls_transaction(sql, sql::Quoting::Standard).then_some(Interference::Control)
     }
 
     fn reads_only(_: &str) -> bool {

@@ -46,8 +46,97 @@ fn after<'a>(text: &'a str, end: &str) -> &'a str {
         .map_or("", |position| &text[position + end.len()..])
 }
 
-/// Whether `sql` starts by beginning or ending a transaction, in any dialect.
-pub(super) fn controls_transaction(sql: &str) -> bool {
+/// How a dialect writes a quote inside a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quoting {
+    /// By doubling it.
+    Standard,
+    /// By doubling it, or behind a backslash.
+    Backslash,
+}
+
+/// Whether one of the statements in `sql` begins or ends a transaction.
+pub(super) fn controls_transaction(sql: &str, quoting: Quoting) -> bool {
+    starts_with_control(sql)
+        || (has_several_statements(sql) && Statements::of(sql, quoting).any(starts_with_control))
+}
+
+fn has_several_statements(sql: &str) -> bool {
+    sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+        .contains(';')
+}
+
+/// What stands behind each semicolon that is not quoted or in a comment.
+struct Statements<'a> {
+    rest: &'a str,
+    quoting: Quoting,
+}
+
+impl<'a> Statements<'a> {
+    fn of(sql: &'a str, quoting: Quoting) -> Self {
+        Self { rest: sql, quoting }
+    }
+
+    /// What follows the quoted text or comment that `rest` may start with.
+    fn after_quoted(&self) -> &'a str {
+        let rest = self.rest;
+        match rest.as_bytes() {
+            [quote @ (b'\'' | b'"' | b'`'), ..] => self.after_string(*quote),
+            [b'-', b'-', ..] => after(rest, "\n"),
+            [b'/', b'*', ..] => after(rest, "*/"),
+            [b'$', ..] => after_dollar_quoted(rest),
+            _ => rest.get(1..).unwrap_or_else(|| after_first_char(rest)),
+        }
+    }
+
+    fn after_string(&self, quote: u8) -> &'a str {
+        let mut bytes = self.rest.bytes().enumerate().skip(1);
+        while let Some((position, byte)) = bytes.next() {
+            if byte == quote {
+                return &self.rest[position + 1..];
+            }
+            if byte == b'\\' && self.quoting == Quoting::Backslash {
+                bytes.next();
+            }
+        }
+        ""
+    }
+}
+
+impl<'a> Iterator for Statements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        while !self.rest.is_empty() {
+            let at_end_of_statement = self.rest.starts_with(';');
+            self.rest = self.after_quoted();
+            if at_end_of_statement {
+                return Some(self.rest);
+            }
+        }
+        None
+    }
+}
+
+fn after_first_char(text: &str) -> &str {
+    let mut chars = text.chars();
+    chars.next();
+    chars.as_str()
+}
+
+/// PostgreSQL's `$tag$ .. $tag$`; any other `$` is a character like the rest.
+fn after_dollar_quoted(sql: &str) -> &str {
+    let tag_end = sql[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    match tag_end {
+        Some(end) if sql[1 + end..].starts_with('$') => {
+            let (tag, body) = sql.split_at(end + 2);
+            after(body, tag)
+        }
+        _ => &sql[1..],
+    }
+}
+
+fn starts_with_control(sql: &str) -> bool {
     // Nearly every statement is one of these four; they are told by their first letter.
     if let Some(b's' | b'i' | b'u' | b'd' | b'S' | b'I' | b'U' | b'D') = sql.as_bytes().first()
         && !sql.get(..3).is_some_and(|start| {
@@ -87,7 +176,39 @@ pub(super) fn is_one_of(word: &str, known: &[&str]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::controls_transaction;
+    use super::{Quoting, controls_transaction};
+
+    #[test]
+    fn finds_transaction_control_behind_semicolons() {
+        for sql in [
+            "insert into t values (1); commit",
+            "insert into t values ('a;b'); commit; begin",
+            "select 'it''s'; rollback",
+            "select 1 /* ; */; end",
+            "select $$;$$; commit",
+        ] {
+            assert!(controls_transaction(sql, Quoting::Standard), "{sql}");
+        }
+        assert!(controls_transaction(
+            r"select '\'; x'; commit",
+            Quoting::Backslash
+        ));
+        for sql in [
+            "select 1;",
+            "select '; commit'",
+            "select \"; commit\"",
+            "select 1 -- ; commit\n; select 2",
+            "select $x$; commit $x$; select 2",
+            "insert into t values (1); insert into t values ('ä; commit')",
+            "do $$ begin perform 1; end $$",
+        ] {
+            assert!(!controls_transaction(sql, Quoting::Standard), "{sql}");
+        }
+        assert!(!controls_transaction(
+            r"select '\'; commit'; select 1",
+            Quoting::Backslash
+        ));
+    }
 
     #[test]
     fn tells_transaction_control_from_other_statements() {
@@ -105,7 +226,7 @@ mod tests {
             "SET autocommit = 0",
             "prepare transaction 'x'",
         ] {
-            assert!(controls_transaction(sql), "{sql}");
+            assert!(controls_transaction(sql, Quoting::Standard), "{sql}");
         }
         for sql in [
             "select 1",
@@ -119,7 +240,7 @@ mod tests {
             "update begin set commit = 1",
             "",
         ] {
-            assert!(!controls_transaction(sql), "{sql}");
+            assert!(!controls_transaction(sql, Quoting::Standard), "{sql}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! SQLite.
 
-use sqlx::sqlite::SqliteError;
 use sqlx::Sqlite;
+use sqlx::sqlite::SqliteError;
 
 use super::{Concurrency, Dialect, Fault, Interference, Options, driver_independent_fault, sql};
 use crate::options::Isolation;
@@ -62,7 +62,7 @@ impl Dialect for Sqlite {
     }
 
     fn interference(sql: &str) -> Option<Interference> {
-        sql::controls_transaction(sql).then_some(Interference::Control)
+        sql::controls_transaction(sql, sql::Quoting::Standard).then_some(Interference::Control)
     }
 
     fn reads_only(sql: &str) -> bool {
@@ -73,8 +73,7 @@ impl Dialect for Sqlite {
         // The two switches have no getter, and the URL of an in-memory database cannot be
         // rendered (sqlx 0.9.0 panics on it); the debug form shows them.
         let shown = format!("{options:?}");
-        let in_memory =
-            shown.contains("in_memory: true") || shown.contains("shared_cache: true");
+        let in_memory = shown.contains("in_memory: true") || shown.contains("shared_cache: true");
         if in_memory {
             Concurrency::Exclusive
         } else {
