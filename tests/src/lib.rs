@@ -1,1 +1,33 @@
-//! Harness.
+//! The harness of the test suite: real databases, a wire one can read and cut, and the
+//! invariant that every test ends with.
+//!
+//! A test takes a [`Bed`] (a database of its own, a `Db` over a pool, a control connection
+//! outside of it), does its worst, and ends with [`Bed::assert_clean`]. [`case!`] stamps that
+//! out once per database. What the server was really sent is read from a [`Proxy`].
+//!
+//! Servers are found by the module [`server`]: where there is none, its tests return early
+//! with one line on stderr, and under `CI` they fail.
+#![forbid(unsafe_code)]
+
+mod backend;
+mod bed;
+mod conformance;
+mod poll;
+mod private_server;
+mod proxy;
+mod scratch;
+pub mod server;
+
+pub use backend::{Answer, Backend, ConnectOptions};
+pub use bed::Bed;
+pub use conformance::Case;
+pub use poll::{pending_once, poll_n};
+pub use proxy::{Protocol, Proxy, Shape, Trap};
+pub use scratch::Scratch;
+
+/// For users of [`case!`], so that its expansion needs no import.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::conformance::{run, run_proxied};
+    pub use tokio;
+}

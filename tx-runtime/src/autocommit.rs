@@ -11,6 +11,7 @@ use crate::cleanup::Cleanups;
 use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
 use crate::lease::Lease;
+use crate::lock::Held;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
 
@@ -20,6 +21,8 @@ pub(crate) struct Autocommit<DB: Dialect> {
     pub(crate) function: Site,
     /// What the chain's suspended transactions hold meanwhile.
     pub(crate) holding: Holding,
+    /// What the chain has locked; a statement that outlives its caller keeps it locked.
+    pub(crate) locks: Vec<Arc<Held>>,
 }
 
 impl<DB: Dialect> Autocommit<DB> {
@@ -45,9 +48,11 @@ impl<DB: Dialect> Autocommit<DB> {
         let lease = self.lease(sql).await?;
         let runtime = lease.runtime().clone();
         let work = work(lease);
+        let locks = self.locks;
         let work = async move {
             let (lease, result) = work.await;
             give_back(lease, result.as_ref().err().map(DB::fault));
+            drop(locks);
             result
         };
         SeenThrough::new(Arc::clone(self.source.cleanups()), runtime, work).await

@@ -44,11 +44,11 @@ pub enum CauseKind {
 
 impl Cause {
     pub(crate) fn of_database(kind: CauseKind, error: &sqlx::Error, retryable: bool) -> Self {
-        let code = error.as_database_error().and_then(|e| e.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         Self::new(
             kind,
             error.to_string(),
-            code.map(|code| code.into_owned()),
+            code.map(std::borrow::Cow::into_owned),
             retryable,
         )
     }

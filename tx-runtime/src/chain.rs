@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::level::Level;
-use crate::lock::{Held, LocalLocks};
+use crate::lock::Held;
 use crate::site::Site;
 
 /// Which `Db` a frame belongs to.
@@ -96,6 +96,16 @@ impl Frame {
         None
     }
 
+    /// All locks from this frame outwards, innermost first.
+    pub(crate) fn locks(&self) -> Vec<Arc<Held>> {
+        self.outwards()
+            .filter_map(|frame| match &frame.link {
+                Link::Lock(held) => Some(Arc::clone(held)),
+                Link::Scope(_) => None,
+            })
+            .collect()
+    }
+
     fn outwards(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |frame| frame.parent.as_deref())
     }
@@ -107,26 +117,9 @@ pub(crate) fn current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
     look(frame.as_deref())
 }
 
-/// Whether the chain of the running future holds any lock.
-pub(crate) fn holds_lock() -> bool {
-    current(|frame| {
-        frame.is_some_and(|frame| {
-            frame
-                .outwards()
-                .any(|frame| matches!(frame.link, Link::Lock(_)))
-        })
-    })
-}
-
-/// Whether the chain of the running future holds this lock.
-pub(crate) fn holds(locks: &Arc<LocalLocks>, key: &str) -> bool {
-    current(|frame| {
-        frame.is_some_and(|frame| {
-            frame
-                .outwards()
-                .any(|frame| matches!(&frame.link, Link::Lock(held) if held.is(locks, key)))
-        })
-    })
+/// The locks that the chain of the running future holds, innermost first.
+pub(crate) fn locks() -> Vec<Arc<Held>> {
+    current(|frame| frame.map_or_else(Vec::new, Frame::locks))
 }
 
 /// Runs `body` with `frame` as the innermost entry of its chain.

@@ -207,9 +207,10 @@ impl<DB: Dialect> Db<DB> {
 
     /// Runs `body` holding the in-process lock `key`, so that `Isolated` scopes may run.
     ///
-    /// Locks are exact names, first come first served, and re-entrant along the call chain.
-    /// A transaction that was already open and runs statements under the lock keeps it until
-    /// its own end.
+    /// Locks are exact names among this `Db` and its clones, first come first served, and
+    /// re-entrant along the call chain. A transaction that begins under the lock, or was
+    /// already open and runs statements under it, keeps the lock until its own end, also
+    /// when the caller is gone before that.
     ///
     /// # Errors
     ///
@@ -220,7 +221,7 @@ impl<DB: Dialect> Db<DB> {
         F: AsyncFnOnce() -> Result<T, E>,
     {
         let locks = self.source.locks();
-        if chain::holds(locks, key) {
+        if chain::locks().iter().any(|held| held.is(locks, key)) {
             return body().await;
         }
         let held = Arc::new(locks.take(key).await?);

@@ -235,13 +235,13 @@ pub enum Error {
     /// SQLite has one writer, and the call chain already is it.
     #[error(
         "{function} needs a second connection to a SQLite database on which {outer} in the same \
-         call chain has a write transaction open; it would wait for itself: run it before {outer} \
-         writes, or use `Nested`"
+         call chain has a transaction open, and that is the one writer; it would wait for itself: \
+         run it before the first statement of {outer}, or use `Nested`"
     )]
     SecondWriter {
         /// The function that was refused.
         function: Site,
-        /// The function that holds the write transaction.
+        /// The function whose transaction is open.
         outer: Site,
     },
 

@@ -7,6 +7,7 @@ use crate::chain::{self, Found, Frame, Ground, ScopeLink};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;
+use crate::lock::Held;
 use crate::options::{RuledOptions, TransactionOptions};
 use crate::propagation::{Entry, Propagation};
 use crate::result::TransactionResult;
@@ -117,9 +118,7 @@ impl<DB: Dialect> Position<DB> {
     /// go over to the transaction.
     pub(crate) fn of(found: &Found<'_>) -> Option<Self> {
         let position = Self::of_scope(found.scope)?;
-        if !found.locks.is_empty() {
-            position.transaction.adopt(found.locks.clone());
-        }
+        position.transaction.adopt(found.locks.clone());
         Some(position)
     }
 }
@@ -150,12 +149,16 @@ impl<DB: Dialect> Scope<DB> {
                 .and_then(|frame| frame.find(source.id()))
                 .and_then(|found| Position::of(&found));
             match options.propagation.entry(position.is_some()) {
-                Entry::BeginUnderLock if !chain::holds_lock() => Err(Error::NoLockHeld {
-                    function: options.site,
-                }),
-                Entry::Begin | Entry::BeginUnderLock => {
+                entry @ (Entry::Begin | Entry::BeginUnderLock) => {
+                    let locks = frame.map_or_else(Vec::new, Frame::locks);
+                    if entry == Entry::BeginUnderLock && locks.is_empty() {
+                        return Err(Error::NoLockHeld {
+                            function: options.site,
+                        });
+                    }
                     let outer = nearest_transaction(source, frame);
-                    Ok(Self::begin(source, options, outer))
+                    let scope = Self::begin(source, options, outer, locks);
+                    Ok(scope)
                 }
                 Entry::Autocommit => Ok(Self::autocommit(source, options)),
                 Entry::RefuseWithout => Err(Error::NoTransaction {
@@ -175,9 +178,12 @@ impl<DB: Dialect> Scope<DB> {
         source: &Arc<Source<DB>>,
         options: &TransactionOptions,
         outer: Option<Arc<Transaction<DB>>>,
+        locks: Vec<Arc<Held>>,
     ) -> Self {
         let isolation = options.isolation.or(source.settings().isolation);
         let transaction = Transaction::new(Arc::clone(source), options.site, isolation, outer);
+        // Whoever drops the caller drops its locks; the transaction has to outlive that.
+        transaction.adopt(locks);
         let frame = frame(source, options, Some((&transaction, transaction.root())));
         Self::with_role(options, frame, Role::Owner(transaction))
     }

@@ -48,6 +48,7 @@ impl<DB: Dialect> Target<DB> {
             source: Arc::clone(source),
             function,
             holding,
+            locks: frame.map_or_else(Vec::new, Frame::locks),
         })
     }
 

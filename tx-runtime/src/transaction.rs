@@ -95,7 +95,11 @@ impl<DB: Dialect> Transaction<DB> {
         parent.savepoint(site, number)
     }
 
+    /// Keeps locks from opening before this transaction has ended.
     pub(crate) fn adopt(&self, locks: Vec<Arc<Held>>) {
+        if locks.is_empty() {
+            return;
+        }
         let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
         for lock in locks {
             if !adopted.iter().any(|known| Arc::ptr_eq(known, &lock)) {
@@ -231,18 +235,15 @@ impl<DB: Dialect> Transaction<DB> {
         function: Site,
         started: Instant,
     ) -> Result<Turn<'_, DB>, Error> {
-        let wire = match self.wire.try_lock() {
-            Ok(wire) => wire,
-            Err(_) => {
-                let left = self.source.wait_limit().saturating_sub(started.elapsed());
-                tokio::time::timeout(left, self.wire.lock())
-                    .await
-                    .map_err(|_| Error::TurnTimeout {
-                        function,
-                        holder: level.site(),
-                        waited: started.elapsed(),
-                    })?
-            }
+        let wire = if let Ok(wire) = self.wire.try_lock() { wire } else {
+            let left = self.source.wait_limit().saturating_sub(started.elapsed());
+            tokio::time::timeout(left, self.wire.lock())
+                .await
+                .map_err(|_| Error::TurnTimeout {
+                    function,
+                    holder: level.site(),
+                    waited: started.elapsed(),
+                })?
         };
         Ok(settled(wire).await)
     }
@@ -280,7 +281,7 @@ impl<DB: Dialect> Transaction<DB> {
         let holding = self
             .outer
             .as_ref()
-            .map_or_else(Holding::default, |outer| outer.holding());
+            .map_or_else(Holding::default, Transaction::holding);
         let mut attempts = self.source.begin_attempts();
         loop {
             let lease = self
@@ -404,6 +405,7 @@ impl<DB: Dialect> Transaction<DB> {
         self.root.check(owner)?;
         if wire.is_unused() {
             wire.close_unused();
+            self.over(wire);
             return Ok(Verdict::Committed);
         }
         let answer = wire.perform(Step::End, Operation::Commit).await;
@@ -439,15 +441,12 @@ impl<DB: Dialect> Transaction<DB> {
 
     /// What a dropped scope leaves to do: see the leftover through, then roll back.
     async fn clean_up(self: Arc<Self>) {
-        let lease = match tokio::time::timeout(LEFTOVER_LIMIT, self.end_by_rollback()).await {
-            Ok(lease) => lease,
-            Err(_) => {
-                tracing::warn!(
-                    scope = %self.root.site(),
-                    "a dropped scope's last statement did not end in time; its connection is closed"
-                );
-                None
-            }
+        let lease = if let Ok(lease) = tokio::time::timeout(LEFTOVER_LIMIT, self.end_by_rollback()).await { lease } else {
+            tracing::warn!(
+                scope = %self.root.site(),
+                "a dropped scope's last statement did not end in time; its connection is closed"
+            );
+            None
         };
         if let Some(lease) = lease {
             lease.hand_back().await;

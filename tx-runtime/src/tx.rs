@@ -53,7 +53,7 @@ impl<DB: Dialect> Tx<'static, DB> {
     }
 }
 
-impl<'t, DB: Dialect> Tx<'t, DB> {
+impl<DB: Dialect> Tx<'_, DB> {
     fn over(source: &Arc<Source<DB>>, options: &TransactionOptions) -> Result<Self, Error> {
         Ok(Self {
             source: Arc::clone(source),

@@ -1,0 +1,113 @@
+//! SQLite.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::{ConnectOptions as _, Connection, Sqlite};
+
+use super::{Answer, Backend, statements};
+use crate::proxy::Protocol;
+use crate::scratch::{self, Scratch};
+
+const TABLES: &str = "
+    create table t (id integer primary key, v text);
+    create table parent (id integer primary key);
+    create table child (
+        id integer primary key,
+        parent_id integer references parent deferrable initially deferred
+    )";
+
+async fn create(name: String) -> Result<Scratch<Sqlite>, sqlx::Error> {
+    let directory = std::env::temp_dir().join(&name);
+    std::fs::create_dir_all(&directory)?;
+    let options = SqliteConnectOptions::new()
+        .filename(directory.join("scratch.sqlite"))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(true);
+    let scratch = Scratch::new(name, options.clone());
+    let mut connection = options.connect().await?;
+    Sqlite::raw(&mut connection, TABLES).await?;
+    connection.close().await?;
+    Ok(scratch)
+}
+
+impl Backend for Sqlite {
+    const LABEL: &'static str = "sqlite";
+    const SERVER: bool = false;
+    const LIST_DATABASES: &'static str = "select name from pragma_database_list";
+    const SERVER_VIEW: &'static str = "select 'SQLite has no view of its connections'";
+    const IN_TRANSACTION: &'static str = "select 0 where false";
+    const PID: &'static str = "select id from temp.identity";
+    const PROTOCOL: Option<Protocol> = None;
+
+    fn scratch() -> BoxFuture<'static, Option<Scratch<Self>>> {
+        Box::pin(async {
+            let scratch = create(scratch::fresh_name()).await;
+            Some(scratch.unwrap_or_else(|error| panic!("sqlite: no scratch database: {error}")))
+        })
+    }
+
+    fn discard(name: String, _: SqliteConnectOptions) -> Answer<'static, ()> {
+        let directory = std::env::temp_dir().join(name);
+        Box::pin(async move { Ok(std::fs::remove_dir_all(directory)?) })
+    }
+
+    statements!(Sqlite);
+
+    fn is_inside(connection: &mut SqliteConnection) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            match Self::raw(&mut *connection, "BEGIN").await {
+                Ok(_) => {
+                    drop(Self::raw(connection, "ROLLBACK").await);
+                    false
+                }
+                Err(error) => error.to_string().contains("within a transaction"),
+            }
+        })
+    }
+
+    fn is_free(connection: &mut SqliteConnection, _: i64) -> Answer<'_, bool> {
+        // There are no row locks: the row is free when the one write lock is.
+        Box::pin(async move {
+            Self::raw(&mut *connection, "pragma busy_timeout = 0").await?;
+            let begun = Self::raw(&mut *connection, "BEGIN IMMEDIATE").await;
+            let ended = match begun {
+                Ok(_) => Self::raw(&mut *connection, "ROLLBACK").await.map(|_| true),
+                Err(sqlx::Error::Database(error)) if error.message().contains("locked") => {
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            };
+            Self::raw(connection, "pragma busy_timeout = 5000").await?;
+            ended
+        })
+    }
+
+    fn kill(_: i64) -> String {
+        panic!("SQLite has no server that could end a connection")
+    }
+
+    fn identified(pool: PoolOptions<Self>) -> PoolOptions<Self> {
+        static NEXT: AtomicI64 = AtomicI64::new(1);
+        pool.after_connect(|connection, _| {
+            Box::pin(async move {
+                let id = NEXT.fetch_add(1, Ordering::Relaxed);
+                let sql = format!("create temp table identity as select {id} as id");
+                Self::raw(connection, &sql).await.map(drop)
+            })
+        })
+    }
+
+    fn address(_: &SqliteConnectOptions) -> Option<String> {
+        None
+    }
+
+    fn through(options: SqliteConnectOptions, _: u16) -> SqliteConnectOptions {
+        options
+    }
+}

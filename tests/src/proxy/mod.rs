@@ -1,0 +1,230 @@
+//! A wire one can read, slow down and cut: a TCP proxy that understands just enough of the
+//! PostgreSQL and MySQL protocols to say what the server was sent.
+
+mod event;
+mod mysql;
+mod postgres;
+mod relay;
+mod trap;
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+pub use trap::Trap;
+use trap::{Armed, Moment};
+
+/// Which protocol the proxy reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// PostgreSQL 3.0.
+    Postgres,
+    /// MySQL, as spoken to MariaDB too.
+    MySql,
+}
+
+/// How answers arrive at the client.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// At most this many bytes at once.
+    pub chunk: usize,
+    /// The time before each of them.
+    pub delay: Duration,
+}
+
+impl Shape {
+    /// Answers pass as they come.
+    pub const WHOLE: Self = Self {
+        chunk: usize::MAX,
+        delay: Duration::ZERO,
+    };
+
+    /// Answers arrive in pieces of `chunk` bytes, `delay` before each.
+    #[must_use]
+    pub const fn pieces(chunk: usize, delay: Duration) -> Self {
+        Self { chunk, delay }
+    }
+}
+
+/// What all connections of a proxy share.
+struct Shared {
+    shape: Shape,
+    round_trips: AtomicUsize,
+    log: Mutex<Vec<(usize, String)>>,
+    traps: Mutex<Vec<Armed>>,
+}
+
+impl Shared {
+    fn log(&self) -> MutexGuard<'_, Vec<(usize, String)>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn traps(&self) -> MutexGuard<'_, Vec<Armed>> {
+        self.traps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the first trap that `message` springs; each springs once.
+    fn sprung(&self, message: &str) -> Option<Armed> {
+        let mut traps = self.traps();
+        let at = traps.iter().position(|trap| trap.is_for(message))?;
+        Some(traps.remove(at))
+    }
+}
+
+/// A proxy in front of a server; it ends, and cuts its connections, when dropped.
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a local port and passes connections on to `upstream` (`host:port`).
+    ///
+    /// # Panics
+    ///
+    /// If there is no free port.
+    pub async fn start(upstream: &str, protocol: Protocol, shape: Shape) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("a bound port").port();
+        let shared = Arc::new(Shared {
+            shape,
+            round_trips: AtomicUsize::new(0),
+            log: Mutex::default(),
+            traps: Mutex::default(),
+        });
+        let accepting = tokio::spawn(accept(
+            listener,
+            upstream.to_owned(),
+            protocol,
+            Arc::clone(&shared),
+        ));
+        Self {
+            port,
+            shared,
+            accepting,
+        }
+    }
+
+    /// The local port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Every message that reached the server, with the number of its connection, in order.
+    ///
+    /// SQL stands as it was sent, resolved for prepared statements; preparing one is
+    /// `PREPARE ` and its SQL. A ping is `PING` on MySQL and `SYNC` on PostgreSQL. Messages
+    /// that are neither, such as closing a statement, are left out.
+    #[must_use]
+    pub fn log(&self) -> Vec<(usize, String)> {
+        self.shared.log().clone()
+    }
+
+    /// [`log`](Self::log) without preparing and pings: what the server executed.
+    #[must_use]
+    pub fn executed(&self) -> Vec<(usize, String)> {
+        let mut log = self.log();
+        log.retain(|(_, message)| event::is_execution(message));
+        log
+    }
+
+    /// The transaction's life in [`log`](Self::log), in words that are the same on every
+    /// database: `BEGIN`, `SAVEPOINT`, `RELEASE`, `ROLLBACK TO`, `COMMIT`, `ROLLBACK`.
+    #[must_use]
+    pub fn events(&self) -> Vec<(usize, &'static str)> {
+        let log = self.shared.log();
+        log.iter()
+            .filter_map(|(connection, message)| Some((*connection, event::of(message)?)))
+            .collect()
+    }
+
+    /// Round trips so far, not counting those that set up connections.
+    #[must_use]
+    pub fn round_trips(&self) -> usize {
+        self.shared.round_trips.load(Ordering::SeqCst)
+    }
+
+    /// Empties the log, sets the count of round trips to zero and removes traps.
+    pub fn clear(&self) {
+        self.shared.log().clear();
+        self.shared.traps().clear();
+        self.shared.round_trips.store(0, Ordering::SeqCst);
+    }
+
+    /// Cuts the connection instead of forwarding the next message that matches.
+    ///
+    /// `pattern` is a word of [`events`](Self::events) (`COMMIT` is then whatever commits on
+    /// this database, and `ROLLBACK` not a BEGIN that rolls back first), `PREPARE`, or
+    /// a part of the text of an executed message, in any case. Each call springs once.
+    #[expect(clippy::must_use_candidate, reason = "it springs watched or not")]
+    pub fn cut_before(&self, pattern: &str) -> Trap {
+        self.arm(Moment::CutBefore, pattern)
+    }
+
+    /// Forwards the next message that matches, waits until the server answers, and cuts the
+    /// connection instead of passing the answer on.
+    #[expect(clippy::must_use_candidate, reason = "it springs watched or not")]
+    pub fn cut_after(&self, pattern: &str) -> Trap {
+        self.arm(Moment::CutAfter, pattern)
+    }
+
+    /// Keeps the next message that matches from the server until [`Trap::release`].
+    #[must_use]
+    pub fn hold_before(&self, pattern: &str) -> Trap {
+        self.arm(Moment::HoldBefore, pattern)
+    }
+
+    /// Keeps the answer to the next message that matches from the client until
+    /// [`Trap::release`].
+    #[must_use]
+    pub fn hold_after(&self, pattern: &str) -> Trap {
+        self.arm(Moment::HoldAfter, pattern)
+    }
+
+    fn arm(&self, moment: Moment, pattern: &str) -> Trap {
+        let (armed, trap) = Armed::new(moment, pattern);
+        self.shared.traps().push(armed);
+        trap
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("port", &self.port)
+            .field("round_trips", &self.round_trips())
+            .finish_non_exhaustive()
+    }
+}
+
+async fn accept(listener: TcpListener, upstream: String, protocol: Protocol, shared: Arc<Shared>) {
+    // Ends with this task, and its connections with it.
+    let mut connections = JoinSet::new();
+    let mut number = 0;
+    while let Ok((client, _)) = listener.accept().await {
+        let Ok(server) = TcpStream::connect(&upstream).await else {
+            continue;
+        };
+        connections.spawn(relay::run(
+            number,
+            client,
+            server,
+            protocol,
+            Arc::clone(&shared),
+        ));
+        number += 1;
+        while connections.try_join_next().is_some() {}
+    }
+}

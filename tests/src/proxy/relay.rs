@@ -1,0 +1,204 @@
+//! One connection through the proxy.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{sleep, timeout};
+
+use super::trap::{Armed, Moment};
+use super::{Protocol, Shared, mysql, postgres};
+
+/// An answer whose end we do not recognize is taken to be over after this silence.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// One message from the client.
+pub(super) struct Message {
+    pub(super) bytes: Vec<u8>,
+    /// What the log says about it; `None` for messages of no interest.
+    pub(super) text: Option<String>,
+    /// Whether the server answers to it, as a round trip of its own or with its neighbours.
+    pub(super) answered: bool,
+}
+
+/// What reads one direction each of one connection's protocol.
+pub(super) trait Wire: Send {
+    /// Takes in bytes from the client; gives the messages that are complete now.
+    fn take_from_client(&mut self, bytes: &[u8]) -> Vec<Message>;
+
+    /// Takes in bytes from the server, for what later messages refer to.
+    fn take_from_server(&mut self, bytes: &[u8]);
+
+    /// Whether `answer` is all that the server says to one message, which it has then
+    /// executed to its last statement.
+    fn is_whole(&self, answer: &[u8]) -> bool;
+}
+
+/// Passes bytes both ways until either side closes or a trap cuts the connection.
+///
+/// Both directions run in one task, so that whatever makes it end closes both sockets.
+pub(super) async fn run(
+    number: usize,
+    client: TcpStream,
+    server: TcpStream,
+    protocol: Protocol,
+    shared: Arc<Shared>,
+) {
+    let wire: Box<dyn Wire> = match protocol {
+        Protocol::Postgres => Box::new(postgres::Reader::default()),
+        Protocol::MySql => Box::new(mysql::Reader::default()),
+    };
+    // Chunks are to arrive one by one, and small messages at once.
+    if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
+        return;
+    }
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let relay = Relay {
+        number,
+        wire: tokio::sync::Mutex::new(State {
+            wire,
+            awaiting: false,
+            after: None,
+        }),
+        shared,
+    };
+    tokio::select! {
+        _ = relay.upwards(from_client, to_server) => {}
+        _ = relay.downwards(from_server, to_client) => {}
+    }
+}
+
+struct State {
+    wire: Box<dyn Wire>,
+    /// Whether the client has sent something that the server has not begun to answer.
+    awaiting: bool,
+    /// The trap that the next answer springs.
+    after: Option<Armed>,
+}
+
+struct Relay {
+    number: usize,
+    wire: tokio::sync::Mutex<State>,
+    shared: Arc<Shared>,
+}
+
+impl Relay {
+    async fn upwards(
+        &self,
+        mut client: OwnedReadHalf,
+        mut server: OwnedWriteHalf,
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = client.read(&mut buffer).await?;
+            if read == 0 {
+                return server.shutdown().await;
+            }
+            let messages = self
+                .wire
+                .lock()
+                .await
+                .wire
+                .take_from_client(&buffer[..read]);
+            let mut forward = Vec::new();
+            for message in messages {
+                let trap = message
+                    .text
+                    .as_deref()
+                    .and_then(|text| self.shared.sprung(text));
+                if let Some(trap) = &trap
+                    && matches!(trap.moment, Moment::CutBefore | Moment::HoldBefore)
+                {
+                    // What came before it in the same packet is the server's already.
+                    self.send(&mut server, &mut forward).await?;
+                    trap.spring();
+                    if trap.moment == Moment::CutBefore {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
+                    trap.released().await;
+                }
+                let mut state = self.wire.lock().await;
+                state.awaiting |= message.answered;
+                if trap.is_some() {
+                    state.after = trap
+                        .filter(|trap| matches!(trap.moment, Moment::CutAfter | Moment::HoldAfter));
+                }
+                drop(state);
+                if let Some(text) = message.text {
+                    self.shared.log().push((self.number, text));
+                }
+                forward.extend(message.bytes);
+            }
+            self.send(&mut server, &mut forward).await?;
+        }
+    }
+
+    async fn send(&self, server: &mut OwnedWriteHalf, bytes: &mut Vec<u8>) -> io::Result<()> {
+        server.write_all(bytes).await?;
+        bytes.clear();
+        Ok(())
+    }
+
+    async fn downwards(
+        &self,
+        mut server: OwnedReadHalf,
+        mut client: OwnedWriteHalf,
+    ) -> io::Result<()> {
+        let shape = self.shared.shape;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = server.read(&mut buffer).await?;
+            if read == 0 {
+                return client.shutdown().await;
+            }
+            let after = {
+                let mut state = self.wire.lock().await;
+                state.wire.take_from_server(&buffer[..read]);
+                if std::mem::take(&mut state.awaiting) {
+                    self.shared.round_trips.fetch_add(1, Ordering::SeqCst);
+                }
+                state.after.take()
+            };
+            let mut answer = buffer[..read].to_vec();
+            if let Some(trap) = after {
+                self.read_to_end_of_answer(&mut server, &mut answer).await?;
+                trap.spring();
+                if trap.moment == Moment::CutAfter {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                trap.released().await;
+            }
+            for piece in answer.chunks(shape.chunk) {
+                if !shape.delay.is_zero() {
+                    sleep(shape.delay).await;
+                }
+                client.write_all(piece).await?;
+            }
+        }
+    }
+
+    async fn read_to_end_of_answer(
+        &self,
+        server: &mut OwnedReadHalf,
+        answer: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        while !self.wire.lock().await.wire.is_whole(answer) {
+            let before = answer.len();
+            match timeout(SILENCE, server.read_buf(answer)).await {
+                Ok(Ok(0)) | Err(_) => break,
+                Ok(read) => drop(read?),
+            }
+            self.wire
+                .lock()
+                .await
+                .wire
+                .take_from_server(&answer[before..]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! The catalogue's cases, each under its ID, on every database it applies to.
+//!
+//! `cargo test --test conformance -- p_05` runs one case on all databases,
+//! `cargo test --test conformance -- p_ postgres` is not a filter cargo knows; name the
+//! database last: `p_05::postgres`.
+
+mod cancellation;
+mod connections;
+mod failures;
+mod lazy;
+mod propagation;
+mod rollback;
+mod rollback_only;
+mod savepoints;
+mod suspension;
