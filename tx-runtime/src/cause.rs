@@ -44,7 +44,9 @@ pub enum CauseKind {
 
 impl Cause {
     pub(crate) fn of_database(kind: CauseKind, error: &sqlx::Error, retryable: bool) -> Self {
-        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         Self::new(
             kind,
             error.to_string(),

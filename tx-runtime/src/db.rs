@@ -69,7 +69,6 @@ impl<DB: Dialect> Db<DB> {
     }
 
     /// A `Db` over any pool, with settings of its own.
-    #[must_use]
     pub fn builder(pool: Pool<DB>) -> DbBuilder<DB> {
         DbBuilder {
             pool,

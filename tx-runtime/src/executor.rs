@@ -7,7 +7,8 @@ use sqlx_core::describe::Describe;
 
 use crate::db::Db;
 use crate::dialect::Dialect;
-use crate::statement::{Prepared, Want};
+use crate::prepared::Prepared;
+use crate::statement::Want;
 use crate::tx::Tx;
 
 /// Both handles differ only in how they find the target of a statement.

@@ -65,9 +65,8 @@ impl<DB: Dialect> Lease<DB> {
     /// server confirmed it.
     pub(crate) async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
         let rollback = control::<DB>(self.use_connection(), "ROLLBACK".into_sql_str());
-        let answer = match tokio::time::timeout(ROLLBACK_LIMIT, rollback).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        let Ok(answer) = tokio::time::timeout(ROLLBACK_LIMIT, rollback).await else {
+            return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
         };
         match answer {
             Err(error) if !DB::nothing_to_roll_back(&error) => Err(error),

@@ -1,4 +1,95 @@
 //! Declarative transactions for services on sqlx.
+//!
+//! A function under [`#[transactional]`](transactional) runs in a *scope*. The scope begins,
+//! joins, nests or suspends a transaction as its [`Propagation`] says, commits when the
+//! function returns `Ok`, and rolls back on an error, a panic or a dropped future. Code inside
+//! keeps its ordinary sqlx calls: [`&Db`](Db) is a [`sqlx::Executor`] that means "the scope I
+//! am in".
+//!
+//! ```
+//! # #[cfg(feature = "sqlite")]
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use tx_runtime::{Error, SqliteDb, transactional};
+//!
+//! struct Accounts {
+//!     db: SqliteDb,
+//! }
+//!
+//! impl Accounts {
+//!     #[transactional]
+//!     async fn transfer(&self, from: i64, to: i64, amount: i64) -> Result<(), Error> {
+//!         self.book(from, -amount).await?;
+//!         self.book(to, amount).await
+//!     }
+//!
+//!     #[transactional(propagation = Mandatory)]
+//!     async fn book(&self, account: i64, amount: i64) -> Result<(), Error> {
+//!         sqlx::query("update account set balance = balance + ? where id = ?")
+//!             .bind(amount)
+//!             .bind(account)
+//!             .execute(&self.db)
+//!             .await?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let db = SqliteDb::connect("sqlite::memory:").await?;
+//! sqlx::raw_sql("create table account (id integer, balance integer); insert into account values (1, 10), (2, 0)")
+//!     .execute(db.pool())
+//!     .await?;
+//! Accounts { db: db.clone() }.transfer(1, 2, 7).await?;
+//! let balance: i64 = sqlx::query_scalar("select balance from account where id = 2")
+//!     .fetch_one(db.pool())
+//!     .await?;
+//! assert_eq!(balance, 7);
+//! # Ok::<_, Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # The plan of this crate
+//!
+//! A call goes down through these modules, each of which knows only those below it:
+//!
+//! | module | its one idea |
+//! |---|---|
+//! | `private` | what the attribute's expansion calls |
+//! | `db`, `tx`, `executor` | the handles: `Db`, the explicit `Tx`, both as sqlx executors |
+//! | `target` | where a statement goes: a transaction, the pool, or nowhere |
+//! | `scope` | the life of one scope: entered by its mode, left by its body's result |
+//! | `autocommit`, `stream` | statements outside a transaction; row streams |
+//! | `transaction` | a physical transaction: begin, turns, savepoints, commit, rollback |
+//! | `wire` | its connection and the one operation under way on it |
+//! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
+//! | `source`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
+//! | `chain`, `level`, `lock` | the call chain; a level's verdict; in-process locks |
+//! | `dialect` | the only place that knows which database it is on |
+//! | `options`, `propagation`, `result` | what a scope is asked for, and what its result means |
+//! | `error`, `cause`, `site` | what went wrong, why, and where |
+//!
+//! # How its promises are kept
+//!
+//! **A dropped future leaves nothing behind.** Whatever talks to the server is an operation
+//! that lives with the transaction, not in the call that asked for it (`wire`). If the call is
+//! dropped, the next user of the connection, or the clean-up that the scope's own drop starts,
+//! first sees the operation through. A COMMIT that was sent therefore runs to its answer, and
+//! no protocol is ever cut in the middle of a message. [`Db::drain`] waits for such clean-ups.
+//!
+//! **`Ok` means that the server said COMMIT.** COMMIT is one message that fails, without
+//! committing, if the transaction is not the one that was begun or can only roll back
+//! (`dialect`). A failed statement dooms its level on every database, so that the same code
+//! gets the same verdict everywhere; recover inside a `Nested` scope.
+//!
+//! **Nothing happens before the first statement.** A scope that runs none takes no connection,
+//! and a savepoint that nobody used is never set.
+//!
+//! **A nested transaction finds a connection**, however many chains compete: see [`Db`] and
+//! `nesting_depth`; the proof stands in `admission`.
+//!
+//! # What is not inherited
+//!
+//! A spawned task starts a chain of its own, outside of its parent's scope; its statements
+//! through the `Db` are refused until it enters a scope itself. `std::mem::forget` on a
+//! running scope's future keeps its transaction open, as it would any guard.
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -15,6 +106,7 @@ mod level;
 mod lock;
 mod operation;
 mod options;
+mod prepared;
 mod propagation;
 mod result;
 mod rows;

@@ -11,8 +11,9 @@ use tokio_util::sync::ReusableBoxFuture;
 
 use crate::dialect::Dialect;
 use crate::lease::Lease;
+use crate::prepared::Prepared;
 use crate::rows::Rows;
-use crate::statement::{self, Answer, Failure, Prepared, Want, control};
+use crate::statement::{self, Answer, Failure, Want, control};
 
 /// One thing to do.
 pub(crate) enum Operation<DB: Dialect> {

@@ -15,6 +15,10 @@ pub trait TransactionResult {
     type Error: From<Error>;
 
     /// The outcome as a plain result.
+    ///
+    /// # Errors
+    ///
+    /// The function's own.
     fn into_result(self) -> Result<Self::Ok, Self::Error>;
 
     /// The outcome made of a plain result.

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use crate::dialect::{Dialect, Step};
-use crate::statement::{Failure, Prepared};
+use crate::prepared::Prepared;
+use crate::statement::Failure;
 
 /// How many unread rows another statement may push aside before the stream is cut off.
 const KEPT_ROWS: usize = 100_000;

@@ -1,59 +1,12 @@
-//! A statement that owns all it needs, so that it can outlive the call that asked for it.
+//! Running one statement on a connection, and what its failure means.
 
 use std::future::poll_fn;
 
-use sqlx::error::BoxDynError;
-use sqlx::{Database, Either, Execute, SqlStr};
+use sqlx::{Database, Either, SqlStr};
 
 use crate::cause::{Cause, CauseKind};
 use crate::dialect::{Dialect, Fault};
-
-/// A query taken out of the caller's hands: text, arguments and cached statement.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Prepared<DB: Database> {
-    sql: SqlStr,
-    arguments: Option<Result<Option<DB::Arguments>, BoxDynError>>,
-    statement: Option<DB::Statement>,
-    persistent: bool,
-}
-
-impl<DB: Database> Prepared<DB> {
-    pub(crate) fn of<'q>(mut query: impl Execute<'q, DB>) -> Self {
-        // `Execute::sql` consumes the query, so it comes last.
-        let arguments = Some(query.take_arguments());
-        let statement = query.statement().cloned();
-        let persistent = query.persistent();
-        Self {
-            sql: query.sql(),
-            arguments,
-            statement,
-            persistent,
-        }
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        self.sql.as_str()
-    }
-}
-
-impl<DB: Database> Execute<'static, DB> for Prepared<DB> {
-    fn sql(self) -> SqlStr {
-        self.sql
-    }
-
-    fn statement(&self) -> Option<&DB::Statement> {
-        self.statement.as_ref()
-    }
-
-    fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, BoxDynError> {
-        self.arguments.take().unwrap_or(Ok(None))
-    }
-
-    fn persistent(&self) -> bool {
-        self.persistent
-    }
-}
+use crate::prepared::Prepared;
 
 /// How much of a statement's result its caller wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

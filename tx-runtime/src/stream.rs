@@ -14,10 +14,10 @@ use crate::dialect::{self, Dialect};
 use crate::error::Error;
 use crate::level::Level;
 use crate::operation::Operation;
+use crate::prepared::Prepared;
 use crate::rows::Rows;
 use crate::scope::Position;
 use crate::site::Site;
-use crate::statement::Prepared;
 use crate::transaction::Turn;
 use crate::wire::Step;
 
@@ -58,13 +58,13 @@ impl<DB: Dialect> TransactionStream<DB> {
         } = &self.position;
         let (function, rows) = (*function, Arc::clone(&self.rows));
         if let Some(wire) = transaction.ready_now(level, function) {
-            start_stream(wire, level, function, query, rows);
+            start_stream(wire, level, function, query, &rows);
             return Phase::Reading;
         }
         let (transaction, level) = (Arc::clone(transaction), Arc::clone(level));
         Phase::Starting(Box::pin(async move {
             match transaction.ready(&level, function).await {
-                Ok(wire) => start_stream(wire, &level, function, query, rows),
+                Ok(wire) => start_stream(wire, &level, function, query, &rows),
                 Err(error) => rows.fail(error),
             }
         }))
@@ -116,14 +116,14 @@ fn start_stream<DB: Dialect>(
     level: &Arc<Level>,
     function: Site,
     query: Prepared<DB>,
-    rows: Arc<Rows<DB>>,
+    rows: &Arc<Rows<DB>>,
 ) {
     let step = Step::Stream {
         level: Arc::clone(level),
         function,
-        rows: Arc::clone(&rows),
+        rows: Arc::clone(rows),
     };
-    if let Err(error) = wire.start(step, Operation::Stream(query, Arc::clone(&rows))) {
+    if let Err(error) = wire.start(step, Operation::Stream(query, Arc::clone(rows))) {
         rows.fail(error);
     }
 }

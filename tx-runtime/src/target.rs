@@ -13,10 +13,11 @@ use crate::chain::Frame;
 use crate::dialect::{Dialect, Interference, Step};
 use crate::error::Error;
 use crate::lease::Lease;
+use crate::prepared::Prepared;
 use crate::scope::{Position, nearest_transaction};
 use crate::site::Site;
 use crate::source::{Holding, Source};
-use crate::statement::{self, Answer, Prepared, Want};
+use crate::statement::{self, Answer, Want};
 use crate::stream::{AutocommitStream, RefusedStream, RowsOnly, TransactionStream};
 
 /// The way of one statement.
@@ -68,13 +69,12 @@ impl<DB: Dialect> Target<DB> {
             }
             Self::Autocommit(autocommit) => {
                 let sql = query.text().to_owned();
-                autocommit
-                    .run(&sql, move |mut lease| async move {
-                        let result =
-                            statement::run::<DB>(lease.use_connection(), query, want).await;
-                        (lease, result)
-                    })
-                    .await
+                let run = autocommit.run(&sql, move |mut lease| async move {
+                    let result = statement::run::<DB>(lease.use_connection(), query, want).await;
+                    (lease, result)
+                });
+                // Boxed, so that statements of a transaction do not carry it.
+                Box::pin(run).await
             }
             Self::Refused(error) => Err(error.into_statement_error()),
         }

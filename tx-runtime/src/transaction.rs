@@ -20,9 +20,10 @@ use crate::level::{End, Level};
 use crate::lock::Held;
 use crate::operation::Operation;
 use crate::options::Isolation;
+use crate::prepared::Prepared;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
-use crate::statement::{Answer, Prepared, Want};
+use crate::statement::{Answer, Want};
 use crate::wire::{Step, Wire};
 
 /// How long a dropped scope's leftover (a statement still running, a COMMIT under way) is
@@ -118,7 +119,12 @@ impl<DB: Dialect> Transaction<DB> {
         query: Prepared<DB>,
         want: Want,
     ) -> Result<Answer<DB>, sqlx::Error> {
-        let mut wire = self.ready(level, function).await?;
+        let mut wire = match self.ready_now(level, function) {
+            Some(wire) => wire,
+            // Boxed, so that only the statement that begins the transaction, or has to
+            // wait, pays for all that this may take.
+            None => Box::pin(self.ready(level, function)).await?,
+        };
         let step = Step::Statement {
             level: Arc::clone(level),
             function,
@@ -235,7 +241,9 @@ impl<DB: Dialect> Transaction<DB> {
         function: Site,
         started: Instant,
     ) -> Result<Turn<'_, DB>, Error> {
-        let wire = if let Ok(wire) = self.wire.try_lock() { wire } else {
+        let wire = if let Ok(wire) = self.wire.try_lock() {
+            wire
+        } else {
             let left = self.source.wait_limit().saturating_sub(started.elapsed());
             tokio::time::timeout(left, self.wire.lock())
                 .await
@@ -441,13 +449,16 @@ impl<DB: Dialect> Transaction<DB> {
 
     /// What a dropped scope leaves to do: see the leftover through, then roll back.
     async fn clean_up(self: Arc<Self>) {
-        let lease = if let Ok(lease) = tokio::time::timeout(LEFTOVER_LIMIT, self.end_by_rollback()).await { lease } else {
-            tracing::warn!(
-                scope = %self.root.site(),
-                "a dropped scope's last statement did not end in time; its connection is closed"
-            );
-            None
-        };
+        let lease =
+            if let Ok(lease) = tokio::time::timeout(LEFTOVER_LIMIT, self.end_by_rollback()).await {
+                lease
+            } else {
+                tracing::warn!(
+                    scope = %self.root.site(),
+                    "a dropped scope's last statement did not end in time; its connection is closed"
+                );
+                None
+            };
         if let Some(lease) = lease {
             lease.hand_back().await;
         }

@@ -17,7 +17,7 @@ use sqlx::{Connection, Database, Either, Executor, SqlStr};
 use sqlx_core::describe::Describe;
 
 use crate::options::Isolation;
-use crate::statement::Prepared;
+use crate::prepared::Prepared;
 
 /// A row or the summary of one statement, as drivers stream them.
 pub(crate) type Step<DB> =
