@@ -7,6 +7,7 @@
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -60,13 +61,6 @@ pub enum Concurrency {
 }
 
 mod sealed {
-    #[cfg_attr(
-        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
-        expect(
-            unreachable_pub,
-            reason = "no database feature, so nothing implements it"
-        )
-    )]
     pub trait Sealed {}
     #[cfg(feature = "mysql")]
     impl Sealed for sqlx::MySql {}

@@ -56,6 +56,9 @@ fn creates_temporary(after_create: &mut Words<'_>) -> bool {
     is_one_of(kind, &["temporary"])
 }
 
+/// Whether a backslash quotes the next character inside a string, by default.
+const BACKSLASHES: bool = true;
+
 impl Dialect for MySql {
     // The savepoint set at BEGIN is the proof that the transaction is still the same: an
     // implicit commit, a deadlock and a COMMIT of the body all remove it, and then RELEASE
@@ -113,7 +116,7 @@ impl Dialect for MySql {
     }
 
     fn interference(sql: &str) -> Option<Interference> {
-        if sql::controls_transaction(sql, sql::Quoting::Backslash) {
+        if sql::controls_transaction(sql, BACKSLASHES) {
             Some(Interference::Control)
         } else if commits_implicitly(sql) {
             Some(Interference::ImplicitCommit)

@@ -27,6 +27,9 @@ fn lost_connection(code: &str) -> bool {
     code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03")
 }
 
+/// Whether a backslash quotes the next character inside a string, by default.
+const BACKSLASHES: bool = false;
+
 impl Dialect for Postgres {
     // A COMMIT in an aborted transaction is answered like a good one (only the command tag
     // says ROLLBACK, and the driver does not show it), and so is one without a transaction.
@@ -83,7 +86,7 @@ impl Dialect for Postgres {
     }
 
     fn interference(sql: &str) -> Option<Interference> {
-        sql::controls_transaction(sql, sql::Quoting::Standard).then_some(Interference::Control)
+        sql::controls_transaction(sql, BACKSLASHES).then_some(Interference::Control)
     }
 
     fn reads_only(_: &str) -> bool {

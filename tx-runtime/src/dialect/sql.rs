@@ -46,19 +46,13 @@ fn after<'a>(text: &'a str, end: &str) -> &'a str {
         .map_or("", |position| &text[position + end.len()..])
 }
 
-/// How a dialect writes a quote inside a string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Quoting {
-    /// By doubling it.
-    Standard,
-    /// By doubling it, or behind a backslash.
-    Backslash,
-}
-
 /// Whether one of the statements in `sql` begins or ends a transaction.
-pub(super) fn controls_transaction(sql: &str, quoting: Quoting) -> bool {
+///
+/// `backslashes`: whether a backslash quotes the next character inside a string.
+pub(super) fn controls_transaction(sql: &str, backslashes: bool) -> bool {
     starts_with_control(sql)
-        || (has_several_statements(sql) && Statements::of(sql, quoting).any(starts_with_control))
+        || (has_several_statements(sql)
+            && Statements::of(sql, backslashes).any(starts_with_control))
 }
 
 fn has_several_statements(sql: &str) -> bool {
@@ -69,12 +63,15 @@ fn has_several_statements(sql: &str) -> bool {
 /// What stands behind each semicolon that is not quoted or in a comment.
 struct Statements<'a> {
     rest: &'a str,
-    quoting: Quoting,
+    backslashes: bool,
 }
 
 impl<'a> Statements<'a> {
-    fn of(sql: &'a str, quoting: Quoting) -> Self {
-        Self { rest: sql, quoting }
+    fn of(sql: &'a str, backslashes: bool) -> Self {
+        Self {
+            rest: sql,
+            backslashes,
+        }
     }
 
     /// What follows the quoted text or comment that `rest` may start with.
@@ -95,7 +92,7 @@ impl<'a> Statements<'a> {
             if byte == quote {
                 return &self.rest[position + 1..];
             }
-            if byte == b'\\' && self.quoting == Quoting::Backslash {
+            if byte == b'\\' && self.backslashes {
                 bytes.next();
             }
         }
@@ -166,17 +163,13 @@ fn rolls_back_to_savepoint(after_rollback: &mut Words<'_>) -> bool {
     is_one_of(word, &["to"])
 }
 
-pub(super) fn starts_with_any(sql: &str, words: &[&str]) -> bool {
-    Words::of(sql).next_is(words)
-}
-
 pub(super) fn is_one_of(word: &str, known: &[&str]) -> bool {
     known.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Quoting, controls_transaction};
+    use super::controls_transaction;
 
     #[test]
     fn finds_transaction_control_behind_semicolons() {
@@ -187,12 +180,9 @@ mod tests {
             "select 1 /* ; */; end",
             "select $$;$$; commit",
         ] {
-            assert!(controls_transaction(sql, Quoting::Standard), "{sql}");
+            assert!(controls_transaction(sql, false), "{sql}");
         }
-        assert!(controls_transaction(
-            r"select '\'; x'; commit",
-            Quoting::Backslash
-        ));
+        assert!(controls_transaction(r"select '\'; x'; commit", true));
         for sql in [
             "select 1;",
             "select '; commit'",
@@ -202,11 +192,11 @@ mod tests {
             "insert into t values (1); insert into t values ('ä; commit')",
             "do $$ begin perform 1; end $$",
         ] {
-            assert!(!controls_transaction(sql, Quoting::Standard), "{sql}");
+            assert!(!controls_transaction(sql, false), "{sql}");
         }
         assert!(!controls_transaction(
             r"select '\'; commit'; select 1",
-            Quoting::Backslash
+            true
         ));
     }
 
@@ -226,7 +216,7 @@ mod tests {
             "SET autocommit = 0",
             "prepare transaction 'x'",
         ] {
-            assert!(controls_transaction(sql, Quoting::Standard), "{sql}");
+            assert!(controls_transaction(sql, false), "{sql}");
         }
         for sql in [
             "select 1",
@@ -240,7 +230,7 @@ mod tests {
             "update begin set commit = 1",
             "",
         ] {
-            assert!(!controls_transaction(sql, Quoting::Standard), "{sql}");
+            assert!(!controls_transaction(sql, false), "{sql}");
         }
     }
 }

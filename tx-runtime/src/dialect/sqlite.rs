@@ -26,6 +26,9 @@ fn says(error: &sqlx::Error, text: &str) -> bool {
         .is_some_and(|database| database.message().contains(text))
 }
 
+/// Whether a backslash quotes the next character inside a string, by default.
+const BACKSLASHES: bool = false;
+
 impl Dialect for Sqlite {
     const COMMIT: &'static str = "COMMIT";
 
@@ -62,11 +65,11 @@ impl Dialect for Sqlite {
     }
 
     fn interference(sql: &str) -> Option<Interference> {
-        sql::controls_transaction(sql, sql::Quoting::Standard).then_some(Interference::Control)
+        sql::controls_transaction(sql, BACKSLASHES).then_some(Interference::Control)
     }
 
     fn reads_only(sql: &str) -> bool {
-        sql::starts_with_any(sql, &["select", "values", "explain"])
+        sql::Words::of(sql).next_is(&["select", "values", "explain"])
     }
 
     fn concurrency(options: &Options<Self>) -> Concurrency {
