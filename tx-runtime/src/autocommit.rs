@@ -12,8 +12,10 @@ use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::lock::Held;
+use crate::operation::{Operation, Report, operate};
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
+use crate::statement::Answer;
 
 /// The pool, as a scope without a transaction sees it.
 pub(crate) struct Autocommit<DB: Dialect> {
@@ -38,20 +40,18 @@ impl<DB: Dialect> Autocommit<DB> {
             .map_err(Error::into_statement_error)
     }
 
-    /// Runs `work` on a connection and sees it through even if the caller is gone.
-    pub(crate) async fn run<T, W, F>(self, sql: &str, work: W) -> Result<T, sqlx::Error>
-    where
-        T: Send + 'static,
-        W: FnOnce(Lease<DB>) -> F,
-        F: Future<Output = (Lease<DB>, Result<T, sqlx::Error>)> + Send + 'static,
-    {
-        let lease = self.lease(sql).await?;
+    /// Runs an operation on a connection and sees it through even if the caller is gone.
+    pub(crate) async fn run(
+        self,
+        sql: &str,
+        operation: Operation<DB>,
+    ) -> Result<Answer<DB>, sqlx::Error> {
+        let mut lease = self.lease(sql).await?;
         let runtime = lease.runtime().clone();
-        let work = work(lease);
         let locks = self.locks;
         let work = async move {
-            let (lease, result) = work.await;
-            give_back(lease, result.as_ref().err().map(DB::fault));
+            let Report { result, failure } = operate(&mut lease, operation).await;
+            give_back(lease, failure.map(|failure| failure.fault));
             drop(locks);
             result
         };

@@ -25,8 +25,9 @@ macro_rules! execute_through_target {
                 'p: 'e,
                 E: 'q + Execute<'q, DB>,
             {
-                let (target, query) = (self.target(), Prepared::of(query));
-                Box::pin(async move { Ok(target.run(query, Want::Summary).await?.summary) })
+                let query = Prepared::of(query);
+                let target = self.target().admit(query.text());
+                Box::pin(target.run(query, Want::Summary, |answer| Ok(answer.summary)))
             }
 
             fn fetch_many<'e, 'q: 'e, E>(
@@ -56,8 +57,9 @@ macro_rules! execute_through_target {
                 'p: 'e,
                 E: 'q + Execute<'q, DB>,
             {
-                let (target, query) = (self.target(), Prepared::of(query));
-                Box::pin(async move { Ok(target.run(query, Want::AllRows).await?.rows) })
+                let query = Prepared::of(query);
+                let target = self.target().admit(query.text());
+                Box::pin(target.run(query, Want::AllRows, |answer| Ok(answer.rows)))
             }
 
             fn fetch_one<'e, 'q: 'e, E>(
@@ -68,11 +70,11 @@ macro_rules! execute_through_target {
                 'p: 'e,
                 E: 'q + Execute<'q, DB>,
             {
-                let (target, query) = (self.target(), Prepared::of(query));
-                Box::pin(async move {
-                    let first = target.run(query, Want::FirstRow).await?.first;
-                    first.ok_or(sqlx::Error::RowNotFound)
-                })
+                let query = Prepared::of(query);
+                let target = self.target().admit(query.text());
+                Box::pin(target.run(query, Want::FirstRow, |answer| {
+                    answer.first.ok_or(sqlx::Error::RowNotFound)
+                }))
             }
 
             fn fetch_optional<'e, 'q: 'e, E>(
@@ -83,8 +85,9 @@ macro_rules! execute_through_target {
                 'p: 'e,
                 E: 'q + Execute<'q, DB>,
             {
-                let (target, query) = (self.target(), Prepared::of(query));
-                Box::pin(async move { Ok(target.run(query, Want::FirstRow).await?.first) })
+                let query = Prepared::of(query);
+                let target = self.target().admit(query.text());
+                Box::pin(target.run(query, Want::FirstRow, |answer| Ok(answer.first)))
             }
 
             fn prepare_with<'e>(

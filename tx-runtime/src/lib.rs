@@ -58,7 +58,7 @@
 //! | `scope` | the life of one scope: entered by its mode, left by its body's result |
 //! | `autocommit`, `stream` | statements outside a transaction; row streams |
 //! | `transaction` | a physical transaction: begin, turns, savepoints, commit, rollback |
-//! | `wire` | its connection and the one operation under way on it |
+//! | `wire`, `session` | its connection and the one operation under way on it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
 //! | `source`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
 //! | `chain`, `level`, `lock` | the call chain; a level's verdict; in-process locks |
@@ -111,6 +111,7 @@ mod propagation;
 mod result;
 mod rows;
 mod scope;
+mod session;
 mod site;
 mod source;
 mod statement;

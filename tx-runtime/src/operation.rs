@@ -1,15 +1,11 @@
-//! What is done on a transaction's connection, one thing at a time.
-//!
-//! All operations are one future type, so that a transaction needs a single allocation for
-//! however many of them it runs.
+//! What is done on a connection, one thing at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_core::future::BoxFuture;
 use sqlx::{SqlSafeStr, SqlStr};
-use tokio_util::sync::ReusableBoxFuture;
+use sqlx_core::describe::Describe;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Fault};
 use crate::lease::Lease;
 use crate::prepared::Prepared;
 use crate::rows::Rows;
@@ -17,87 +13,106 @@ use crate::statement::{self, Answer, Failure, Want, control};
 
 /// One thing to do.
 pub(crate) enum Operation<DB: Dialect> {
-    Begin(&'static str),
     Run(Prepared<DB>, Want),
     Stream(Prepared<DB>, Arc<Rows<DB>>),
+    Task(Task<DB>),
+}
+
+/// An operation whose result is only whether it succeeded.
+pub(crate) enum Task<DB: Dialect> {
+    Begin(&'static str),
     Control(SqlStr),
     Commit,
     RollBack,
-    /// For the rare calls that are no plain statement: they bring their own box.
-    Other(Box<dyn FnOnce(Lease<DB>) -> Other<DB> + Send>),
+    Prepare(SqlStr, Vec<DB::TypeInfo>, Product<DB::Statement>),
+    Describe(SqlStr, Product<Describe<DB>>),
 }
 
-type Other<DB> = BoxFuture<'static, (Lease<DB>, Result<(), sqlx::Error>)>;
+/// Where an operation puts what is neither rows nor a summary.
+pub(crate) struct Product<T>(Arc<Mutex<Option<T>>>);
 
-/// An operation under way, in a box that the next one can be put into.
-pub(crate) type Running<DB> = ReusableBoxFuture<'static, Completed<DB>>;
+impl<T> Product<T> {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
 
-/// What an operation leaves behind.
-pub(crate) struct Completed<DB: Dialect> {
-    pub(crate) lease: Lease<DB>,
+    pub(crate) fn another(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    fn put(&self, value: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+
+    /// What was put; an operation that succeeded has put something.
+    pub(crate) fn take(&self) -> Result<T, sqlx::Error> {
+        let value = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        value.ok_or(sqlx::Error::WorkerCrashed)
+    }
+}
+
+/// How an operation ended.
+pub(crate) struct Report<DB: Dialect> {
     pub(crate) result: Result<Answer<DB>, sqlx::Error>,
+    /// What a failure means; a stream's error itself went to its consumer.
     pub(crate) failure: Option<Failure>,
 }
 
-impl<DB: Dialect> Completed<DB> {
-    fn new(lease: Lease<DB>, result: Result<Answer<DB>, sqlx::Error>) -> Self {
-        let failure = result.as_ref().err().map(Failure::of::<DB>);
-        Self {
-            lease,
-            result,
-            failure,
-        }
-    }
-
-    fn done(lease: Lease<DB>, result: Result<(), sqlx::Error>) -> Self {
-        Self::new(lease, result.map(|()| Answer::default()))
+impl<DB: Dialect> Report<DB> {
+    pub(crate) fn is_connection_lost(&self) -> bool {
+        matches!(&self.failure, Some(failure) if failure.fault == Fault::Connection)
     }
 }
 
-/// Does it, and gives the connection back with the result.
+/// Does it.
 pub(crate) async fn operate<DB: Dialect>(
-    mut lease: Lease<DB>,
+    lease: &mut Lease<DB>,
     operation: Operation<DB>,
-) -> Completed<DB> {
-    match operation {
+) -> Report<DB> {
+    let result = match operation {
         Operation::Run(query, want) => {
-            let result = statement::run::<DB>(lease.use_connection(), query, want).await;
-            Completed::new(lease, result)
+            statement::run::<DB>(lease.use_connection(), query, want).await
         }
         Operation::Stream(query, rows) => {
             let failure = rows.read(lease.use_connection(), query).await;
-            Completed {
-                lease,
+            return Report {
                 result: Ok(Answer::default()),
                 failure,
-            }
+            };
         }
-        Operation::Control(sql) => {
-            let result = control::<DB>(lease.use_connection(), sql).await;
-            Completed::done(lease, result)
-        }
-        Operation::Begin(sql) => {
-            let result = control::<DB>(lease.use_connection(), sql.into_sql_str()).await;
-            if let Err(error) = &result {
+        Operation::Task(task) => carry_out(lease, task).await.map(|()| Answer::default()),
+    };
+    let failure = result.as_ref().err().map(Failure::of::<DB>);
+    Report { result, failure }
+}
+
+async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result<(), sqlx::Error> {
+    match task {
+        Task::Control(sql) => control::<DB>(lease.use_connection(), sql).await,
+        Task::Begin(sql) => {
+            let begun = control::<DB>(lease.use_connection(), sql.into_sql_str()).await;
+            if let Err(error) = &begun {
                 lease.roll_back_after(error).await;
             }
-            Completed::done(lease, result)
+            begun
         }
-        Operation::Commit => {
-            let result = control::<DB>(lease.use_connection(), DB::COMMIT.into_sql_str()).await;
-            match &result {
+        Task::Commit => {
+            let answer = control::<DB>(lease.use_connection(), DB::COMMIT.into_sql_str()).await;
+            match &answer {
                 Ok(()) => lease.mark_clean(),
                 Err(error) => lease.roll_back_after(error).await,
             }
-            Completed::done(lease, result)
+            answer
         }
-        Operation::RollBack => {
-            let result = lease.roll_back().await;
-            Completed::done(lease, result)
+        Task::RollBack => lease.roll_back().await,
+        Task::Prepare(sql, parameters, product) => {
+            let statement = DB::prepare_with(lease.use_connection(), sql, &parameters).await?;
+            product.put(statement);
+            Ok(())
         }
-        Operation::Other(work) => {
-            let (lease, result) = work(lease).await;
-            Completed::done(lease, result)
+        Task::Describe(sql, product) => {
+            product.put(DB::describe(lease.use_connection(), sql).await?);
+            Ok(())
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::dialect::{Concurrency, Dialect};
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::lock::LocalLocks;
-use crate::operation::Running;
 use crate::options::Isolation;
+use crate::session::Session;
 use crate::site::Site;
 
 static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
@@ -52,8 +52,8 @@ pub(crate) struct Source<DB: Dialect> {
     /// Writers of a single-writer database queue here, in order and without a connection,
     /// instead of sleeping and retrying inside the database.
     writer: Arc<Semaphore>,
-    /// The operation boxes of transactions that have ended.
-    spares: Mutex<Vec<Running<DB>>>,
+    /// The sessions of transactions that have ended, for the memory in them.
+    spent: Mutex<Vec<Session<DB>>>,
 }
 
 /// The connections that a call chain already holds.
@@ -83,7 +83,7 @@ impl<DB: Dialect> Source<DB> {
             cleanups: Arc::default(),
             locks: Arc::default(),
             writer: Arc::new(Semaphore::new(1)),
-            spares: Mutex::default(),
+            spent: Mutex::default(),
         })
     }
 
@@ -111,20 +111,20 @@ impl<DB: Dialect> Source<DB> {
         self.settings.tolerate_failed_statements && DB::SURVIVES_FAILED_STATEMENTS
     }
 
-    pub(crate) fn take_spare(&self) -> Option<Running<DB>> {
-        self.spares().pop()
+    pub(crate) fn take_spent(&self) -> Option<Session<DB>> {
+        self.spent().pop()
     }
 
-    pub(crate) fn keep_spare(&self, spare: Option<Running<DB>>) {
-        let mut spares = self.spares();
+    pub(crate) fn keep_spent(&self, session: Option<Session<DB>>) {
+        let mut spent = self.spent();
         // More transactions than connections are never under way at once.
-        if spares.len() < self.admission.size() {
-            spares.extend(spare);
+        if spent.len() < self.admission.size() {
+            spent.extend(session);
         }
     }
 
-    fn spares(&self) -> MutexGuard<'_, Vec<Running<DB>>> {
-        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spent(&self) -> MutexGuard<'_, Vec<Session<DB>>> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bound of every wait for a connection or for a turn: the pool's acquire timeout.

@@ -1,6 +1,5 @@
 //! Where a statement goes: into a transaction, to the pool, or nowhere.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use futures_core::stream::BoxStream;
@@ -12,12 +11,12 @@ use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::Frame;
 use crate::dialect::{Dialect, Interference, Step};
 use crate::error::Error;
-use crate::lease::Lease;
+use crate::operation::{Operation, Product, Task};
 use crate::prepared::Prepared;
 use crate::scope::{Position, nearest_transaction};
 use crate::site::Site;
 use crate::source::{Holding, Source};
-use crate::statement::{self, Answer, Want};
+use crate::statement::{Answer, Want};
 use crate::stream::{AutocommitStream, RefusedStream, RowsOnly, TransactionStream};
 
 /// The way of one statement.
@@ -53,31 +52,30 @@ impl<DB: Dialect> Target<DB> {
         })
     }
 
-    pub(crate) async fn run(
+    /// Runs a statement and takes from its answer what the caller wants.
+    ///
+    /// One future without layers: its size is allocated and copied for every statement.
+    pub(crate) async fn run<T>(
         self,
         query: Prepared<DB>,
         want: Want,
-    ) -> Result<Answer<DB>, sqlx::Error> {
-        match self.admit(query.text()) {
+        pick: fn(Answer<DB>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let answer = match self {
             Self::Transaction(position) => {
-                let Position {
-                    transaction,
-                    level,
-                    function,
-                } = position;
-                transaction.run(&level, function, query, want).await
+                let operation = Operation::Run(query, want);
+                let transaction = position.transaction;
+                transaction
+                    .run(position.level, position.function, operation)
+                    .await?
             }
             Self::Autocommit(autocommit) => {
                 let sql = query.text().to_owned();
-                let run = autocommit.run(&sql, move |mut lease| async move {
-                    let result = statement::run::<DB>(lease.use_connection(), query, want).await;
-                    (lease, result)
-                });
-                // Boxed, so that statements of a transaction do not carry it.
-                Box::pin(run).await
+                Box::pin(autocommit.run(&sql, Operation::Run(query, want))).await?
             }
-            Self::Refused(error) => Err(error.into_statement_error()),
-        }
+            Self::Refused(error) => return Err(error.into_statement_error()),
+        };
+        pick(answer)
     }
 
     pub(crate) fn stream(self, query: Prepared<DB>) -> BoxStream<'static, Step<DB>> {
@@ -108,37 +106,30 @@ impl<DB: Dialect> Target<DB> {
         sql: SqlStr,
         parameters: Vec<DB::TypeInfo>,
     ) -> Result<DB::Statement, sqlx::Error> {
-        let text = sql.as_str().to_owned();
-        self.with_connection(&text, move |mut lease| async move {
-            let result = DB::prepare_with(lease.use_connection(), sql, &parameters).await;
-            (lease, result)
-        })
-        .await
+        let (text, product) = (sql.as_str().to_owned(), Product::new());
+        let task = Task::Prepare(sql, parameters, product.another());
+        self.carry_out(&text, task).await?;
+        product.take()
     }
 
     pub(crate) async fn describe(self, sql: SqlStr) -> Result<Describe<DB>, sqlx::Error> {
-        let text = sql.as_str().to_owned();
-        self.with_connection(&text, move |mut lease| async move {
-            let result = DB::describe(lease.use_connection(), sql).await;
-            (lease, result)
-        })
-        .await
+        let (text, product) = (sql.as_str().to_owned(), Product::new());
+        let task = Task::Describe(sql, product.another());
+        self.carry_out(&text, task).await?;
+        product.take()
     }
 
-    async fn with_connection<T, W, F>(self, sql: &str, work: W) -> Result<T, sqlx::Error>
-    where
-        T: Send + 'static,
-        W: FnOnce(Lease<DB>) -> F + Send + 'static,
-        F: Future<Output = (Lease<DB>, Result<T, sqlx::Error>)> + Send + 'static,
-    {
+    async fn carry_out(self, sql: &str, task: Task<DB>) -> Result<(), sqlx::Error> {
+        let operation = Operation::Task(task);
         match self.admit(sql) {
             Self::Transaction(position) => {
-                position
-                    .transaction
-                    .with_connection(&position.level, position.function, work)
+                let transaction = position.transaction;
+                transaction
+                    .run(position.level, position.function, operation)
                     .await
+                    .map(drop)
             }
-            Self::Autocommit(autocommit) => autocommit.run(sql, work).await,
+            Self::Autocommit(autocommit) => autocommit.run(sql, operation).await.map(drop),
             Self::Refused(error) => Err(error.into_statement_error()),
         }
     }
@@ -147,7 +138,7 @@ impl<DB: Dialect> Target<DB> {
     ///
     /// In a transaction it counts as a failed statement, as the same words do where they
     /// reach a server that rejects them.
-    fn admit(self, sql: &str) -> Self {
+    pub(crate) fn admit(self, sql: &str) -> Self {
         let Some(interference) = DB::interference(sql) else {
             return self;
         };

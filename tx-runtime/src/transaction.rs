@@ -1,11 +1,9 @@
 //! One physical transaction: from the first statement's BEGIN to COMMIT or ROLLBACK.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_core::future::BoxFuture;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tokio::runtime::Handle;
 use tokio::sync::futures::Notified;
@@ -18,12 +16,11 @@ use crate::error::Error;
 use crate::lease::Lease;
 use crate::level::{End, Level};
 use crate::lock::Held;
-use crate::operation::Operation;
+use crate::operation::{Operation, Task};
 use crate::options::Isolation;
-use crate::prepared::Prepared;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
-use crate::statement::{Answer, Want};
+use crate::statement::Answer;
 use crate::wire::{Step, Wire};
 
 /// How long a dropped scope's leftover (a statement still running, a COMMIT under way) is
@@ -68,7 +65,7 @@ impl<DB: Dialect> Transaction<DB> {
         outer: Option<Arc<Self>>,
     ) -> Arc<Self> {
         let tolerant = source.tolerates_failed_statements();
-        let wire = Wire::new(tolerant, source.take_spare());
+        let wire = Wire::new(tolerant, source.take_spent());
         Arc::new(Self {
             source,
             root: Level::root(owner),
@@ -111,62 +108,21 @@ impl<DB: Dialect> Transaction<DB> {
 
     // ----- statements ---------------------------------------------------------------
 
-    /// Runs one statement at `level`, on behalf of `function`.
+    /// Runs an operation at `level`, on behalf of `function`.
     pub(crate) async fn run(
         &self,
-        level: &Arc<Level>,
+        level: Arc<Level>,
         function: Site,
-        query: Prepared<DB>,
-        want: Want,
+        operation: Operation<DB>,
     ) -> Result<Answer<DB>, sqlx::Error> {
-        let mut wire = match self.ready_now(level, function) {
+        let mut wire = match self.ready_now(&level, function) {
             Some(wire) => wire,
             // Boxed, so that only the statement that begins the transaction, or has to
             // wait, pays for all that this may take.
-            None => Box::pin(self.ready(level, function)).await?,
+            None => Box::pin(self.ready(&level, function)).await?,
         };
-        let step = Step::Statement {
-            level: Arc::clone(level),
-            function,
-        };
-        wire.perform(step, Operation::Run(query, want)).await
-    }
-
-    /// Runs `work` on the connection at `level`; for what is not a plain statement.
-    pub(crate) async fn with_connection<T, W, F>(
-        &self,
-        level: &Arc<Level>,
-        function: Site,
-        work: W,
-    ) -> Result<T, sqlx::Error>
-    where
-        T: Send + 'static,
-        W: FnOnce(Lease<DB>) -> F + Send + 'static,
-        F: Future<Output = (Lease<DB>, Result<T, sqlx::Error>)> + Send + 'static,
-    {
-        let mut wire = self.ready(level, function).await?;
-        let step = Step::Statement {
-            level: Arc::clone(level),
-            function,
-        };
-        let product = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&product);
-        let work = Box::new(move |lease| -> BoxFuture<'static, _> {
-            let work = work(lease);
-            Box::pin(async move {
-                let (lease, result) = work.await;
-                let result = result.map(|value| {
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-                });
-                (lease, result)
-            })
-        });
-        wire.perform(step, Operation::Other(work)).await?;
-        let value = product
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        value.ok_or(sqlx::Error::WorkerCrashed)
+        wire.start(Step::Statement { level, function }, operation)?;
+        wire.finish().await
     }
 
     /// The wire, if nobody is using it this moment.
@@ -298,8 +254,7 @@ impl<DB: Dialect> Transaction<DB> {
                 .await?;
             self.holds_connection.store(true, Ordering::Release);
             self.runtime.get_or_init(|| lease.runtime().clone());
-            wire.start_on(lease, Step::Begin, Operation::Begin(sql));
-            let Err(source) = wire.finish().await else {
+            let Err(source) = wire.begin(lease, sql).await else {
                 return Ok(());
             };
             self.holds_connection.store(false, Ordering::Release);
@@ -416,7 +371,7 @@ impl<DB: Dialect> Transaction<DB> {
             self.over(wire);
             return Ok(Verdict::Committed);
         }
-        let answer = wire.perform(Step::End, Operation::Commit).await;
+        let answer = wire.perform(Step::End, Operation::Task(Task::Commit)).await;
         drop(wire.take_ended());
         self.over(wire);
         Ok(match answer {
@@ -467,7 +422,10 @@ impl<DB: Dialect> Transaction<DB> {
     async fn end_by_rollback(&self) -> Option<Lease<DB>> {
         let mut wire = settled(self.wire.lock().await).await;
         if wire.is_idle() {
-            if let Err(error) = wire.perform(Step::End, Operation::RollBack).await {
+            if let Err(error) = wire
+                .perform(Step::End, Operation::Task(Task::RollBack))
+                .await
+            {
                 tracing::warn!(scope = %self.root.site(), %error, "ROLLBACK failed; the connection is closed");
             }
         } else if wire.is_unused() {
@@ -479,7 +437,7 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     fn over(&self, mut wire: Turn<'_, DB>) {
-        self.source.keep_spare(wire.take_spare());
+        self.source.keep_spent(wire.take_spent());
         drop(wire);
         self.root.finish(End::Closed);
         self.holds_connection.store(false, Ordering::Release);
@@ -512,7 +470,9 @@ async fn control<DB: Dialect>(
     sql: String,
 ) -> Result<(), sqlx::Error> {
     let sql = AssertSqlSafe(sql).into_sql_str();
-    wire.perform(step, Operation::Control(sql)).await.map(drop)
+    wire.perform(step, Operation::Task(Task::Control(sql)))
+        .await
+        .map(drop)
 }
 
 async fn close_on_server<DB: Dialect>(

@@ -1,11 +1,11 @@
 //! A transaction's connection and what is under way on it.
 //!
-//! Everything that talks to the server runs as an *operation*: a future that owns the
-//! connection and lives here, not in the call that asked for it. The call polls it in
-//! place. If the call is dropped half-way, the operation stays, and whoever uses the
-//! connection next (the next statement, or the clean-up of the scope) first sees it through
-//! to its end. So no message is ever cut off in the middle, nothing is spawned for a
-//! statement, and the connection's state is always known.
+//! Everything that talks to the server runs in the transaction's *session*: a future that
+//! owns the connection and lives here, not in the call that asked for something. The call
+//! polls it in place. If the call is dropped half-way, what it asked for stays under way, and
+//! whoever uses the connection next (the next statement, or the clean-up of the scope) first
+//! sees it through to its end. So no message is ever cut off in the middle, nothing is
+//! spawned for a statement, and the connection's state is always known.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use crate::cause::Doom;
 use crate::dialect::{Dialect, Fault};
 use crate::lease::Lease;
 use crate::level::Level;
-use crate::operation::{Completed, Operation, Running, operate};
+use crate::operation::{Operation, Report, Task};
 use crate::rows::Rows;
+use crate::session::{Progress, Session};
 use crate::site::Site;
 use crate::statement::{Answer, Failure};
 
@@ -24,15 +25,15 @@ use crate::statement::{Answer, Failure};
 pub(crate) struct Wire<DB: Dialect> {
     tolerant: bool,
     line: Line<DB>,
-    /// The operation under way, or the spent box of the last one.
-    operation: Option<Running<DB>>,
+    /// Running while the line is idle or busy, spent otherwise.
+    session: Option<Session<DB>>,
     /// Savepoints that exist on the server, outermost first.
     savepoints: Vec<Arc<Level>>,
 }
 
 enum Line<DB: Dialect> {
     Unused,
-    Idle(Lease<DB>),
+    Idle,
     Busy(Step<DB>),
     Over(Option<Lease<DB>>),
 }
@@ -56,11 +57,11 @@ pub(crate) enum Step<DB: Dialect> {
 
 impl<DB: Dialect> Wire<DB> {
     /// `tolerant`: a failed statement does not doom its scope.
-    pub(crate) fn new(tolerant: bool, spare: Option<Running<DB>>) -> Self {
+    pub(crate) fn new(tolerant: bool, spent: Option<Session<DB>>) -> Self {
         Self {
             tolerant,
             line: Line::Unused,
-            operation: spare,
+            session: spent,
             savepoints: Vec::new(),
         }
     }
@@ -75,7 +76,7 @@ impl<DB: Dialect> Wire<DB> {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.line, Line::Idle(_))
+        matches!(self.line, Line::Idle)
     }
 
     /// Takes the connection of a transaction that has ended.
@@ -86,10 +87,10 @@ impl<DB: Dialect> Wire<DB> {
         }
     }
 
-    /// Takes the box of a transaction that has ended, for the next one.
-    pub(crate) fn take_spare(&mut self) -> Option<Running<DB>> {
+    /// Takes the spent session of a transaction that has ended, for the next one.
+    pub(crate) fn take_spent(&mut self) -> Option<Session<DB>> {
         match self.line {
-            Line::Over(_) => self.operation.take(),
+            Line::Over(_) => self.session.take(),
             _ => None,
         }
     }
@@ -108,23 +109,29 @@ impl<DB: Dialect> Wire<DB> {
         step: Step<DB>,
         operation: Operation<DB>,
     ) -> Result<(), sqlx::Error> {
-        let Line::Idle(lease) = std::mem::replace(&mut self.line, Line::Over(None)) else {
+        match (&self.line, &self.session) {
+            (Line::Idle, Some(session)) => {
+                session.hand_in(operation);
+                self.line = Line::Busy(step);
+                Ok(())
+            }
             // The connection was lost earlier, which doomed the transaction; what comes here
             // was asked for at that very moment.
-            return Err(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into()));
-        };
-        self.start_on(lease, step, operation);
-        Ok(())
+            _ => Err(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into())),
+        }
     }
 
-    /// Starts the operation that a new connection is for.
-    pub(crate) fn start_on(&mut self, lease: Lease<DB>, step: Step<DB>, operation: Operation<DB>) {
-        self.line = Line::Busy(step);
-        let operation = operate(lease, operation);
-        match &mut self.operation {
-            Some(spent) => spent.set(operation),
-            None => self.operation = Some(Running::new(operation)),
-        }
+    /// Begins the transaction on a new connection.
+    pub(crate) async fn begin(
+        &mut self,
+        lease: Lease<DB>,
+        sql: &'static str,
+    ) -> Result<(), sqlx::Error> {
+        self.session = Some(Session::open(lease, self.session.take()));
+        self.line = Line::Idle;
+        self.perform(Step::Begin, Operation::Task(Task::Begin(sql)))
+            .await
+            .map(drop)
     }
 
     /// Starts an operation and runs it to its end.
@@ -145,12 +152,12 @@ impl<DB: Dialect> Wire<DB> {
         if let Step::Stream { rows, .. } = step {
             rows.read_all();
         }
-        let completed = poll_fn(|cx| match &mut self.operation {
-            Some(operation) => operation.poll(cx),
+        let progress = poll_fn(|cx| match &mut self.session {
+            Some(session) => session.poll(cx),
             None => Poll::Pending,
         })
         .await;
-        self.complete(completed)
+        self.complete(progress)
     }
 
     /// Moves a stream's operation forward as far as it goes now; `false` if it is not the
@@ -158,34 +165,31 @@ impl<DB: Dialect> Wire<DB> {
     pub(crate) fn advance_stream(&mut self, rows: &Arc<Rows<DB>>, cx: &mut Context<'_>) -> bool {
         let ours = matches!(&self.line, Line::Busy(Step::Stream { rows: running, .. }) if Arc::ptr_eq(running, rows));
         if ours
-            && let Some(operation) = &mut self.operation
-            && let Poll::Ready(completed) = operation.poll(cx)
+            && let Some(session) = &mut self.session
+            && let Poll::Ready(progress) = session.poll(cx)
         {
             // A stream's error went to its consumer.
-            let _ = self.complete(completed);
+            let _ = self.complete(progress);
         }
         ours
     }
 
     /// The operation is over: what is true of the connection and the levels now.
-    fn complete(&mut self, completed: Completed<DB>) -> Result<Answer<DB>, sqlx::Error> {
-        let Completed {
-            lease,
-            result,
-            failure,
-        } = completed;
-        let Line::Busy(step) = std::mem::replace(&mut self.line, Line::Over(None)) else {
+    fn complete(&mut self, progress: Progress<DB>) -> Result<Answer<DB>, sqlx::Error> {
+        let (report, lease) = match progress {
+            Progress::Answered(report) => (report, None),
+            Progress::Ended(report, lease) => (report, Some(lease)),
+        };
+        let Report { result, failure } = report;
+        let Line::Busy(step) = std::mem::replace(&mut self.line, Line::Idle) else {
             return result;
         };
-        let lost = failure
-            .as_ref()
-            .is_some_and(|failure| failure.fault == Fault::Connection);
-        match step {
-            Step::Begin if failure.is_some() => self.line = Line::Unused,
-            Step::End => self.line = Line::Over(Some(lease)),
-            _ if !lost => self.line = Line::Idle(lease),
-            // Dropping the lease closes the connection, and the line stays over.
-            _ => {}
+        match (&step, lease) {
+            (_, None) => {}
+            // A lease that is dropped here closes its connection unless it is clean.
+            (Step::Begin, Some(_)) => self.line = Line::Unused,
+            (Step::End, Some(lease)) => self.line = Line::Over(Some(lease)),
+            (_, Some(_)) => self.line = Line::Over(None),
         }
         match step {
             Step::Begin | Step::End => {}
