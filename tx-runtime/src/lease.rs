@@ -9,9 +9,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::admission::Permit;
 use crate::dialect::{Dialect, Fault};
-use crate::statement::control;
-
-use sqlx::SqlSafeStr;
 
 /// How long a connection is given to take a ROLLBACK before it is closed instead.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
@@ -64,7 +61,7 @@ impl<DB: Dialect> Lease<DB> {
     /// Ends whatever transaction the connection may be in; leaves the lease clean if the
     /// server confirmed it.
     pub(crate) async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
-        let rollback = control::<DB>(self.use_connection(), "ROLLBACK".into_sql_str());
+        let rollback = DB::roll_back(self.use_connection());
         let Ok(answer) = tokio::time::timeout(ROLLBACK_LIMIT, rollback).await else {
             return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
         };

@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::{SqlSafeStr, SqlStr};
+use sqlx::SqlStr;
 use sqlx_core::describe::Describe;
 
 use crate::dialect::{Dialect, Fault};
 use crate::lease::Lease;
 use crate::prepared::Prepared;
 use crate::rows::Rows;
-use crate::statement::{self, Answer, Failure, Want, control};
+use crate::statement::{self, Answer, Failure, Want};
 
 /// One thing to do.
 pub(crate) enum Operation<DB: Dialect> {
@@ -88,16 +88,16 @@ pub(crate) async fn operate<DB: Dialect>(
 
 async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result<(), sqlx::Error> {
     match task {
-        Task::Control(sql) => control::<DB>(lease.use_connection(), sql).await,
+        Task::Control(sql) => DB::control(lease.use_connection(), sql).await,
         Task::Begin(sql) => {
-            let begun = control::<DB>(lease.use_connection(), sql.into_sql_str()).await;
+            let begun = DB::begin(lease.use_connection(), sql).await;
             if let Err(error) = &begun {
                 lease.roll_back_after(error).await;
             }
             begun
         }
         Task::Commit => {
-            let answer = control::<DB>(lease.use_connection(), DB::COMMIT.into_sql_str()).await;
+            let answer = DB::commit(lease.use_connection()).await;
             match &answer {
                 Ok(()) => lease.mark_clean(),
                 Err(error) => lease.roll_back_after(error).await,

@@ -30,19 +30,16 @@ pub(crate) enum Progress<DB: Dialect> {
 impl<DB: Dialect> Session<DB> {
     /// A session over `lease`, in the memory of a spent one if there is one.
     pub(crate) fn open(lease: Lease<DB>, spent: Option<Self>) -> Self {
-        match spent {
-            Some(mut session) => {
-                session.desk.clear();
-                let work = work(lease, Arc::clone(&session.desk));
-                session.running.set(work);
-                session
-            }
-            None => {
-                let desk = Arc::new(Desk(Mutex::new(Paper::None)));
-                Self {
-                    running: ReusableBoxFuture::new(work(lease, Arc::clone(&desk))),
-                    desk,
-                }
+        if let Some(mut session) = spent {
+            session.desk.clear();
+            let work = work(lease, Arc::clone(&session.desk));
+            session.running.set(work);
+            session
+        } else {
+            let desk = Arc::new(Desk(Mutex::new(Paper::None)));
+            Self {
+                running: ReusableBoxFuture::new(work(lease, Arc::clone(&desk))),
+                desk,
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use sqlx::{Database, Either, SqlStr};
+use sqlx::{Database, Either};
 
 use crate::cause::{Cause, CauseKind};
 use crate::dialect::{Dialect, Fault};
@@ -73,16 +73,4 @@ pub(crate) async fn run<DB: Dialect>(
         }
     }
     Ok(answer)
-}
-
-/// Runs one of our own control messages.
-///
-/// They return no rows; of the driver's two ways this is the one that allocates less.
-pub(crate) async fn control<DB: Dialect>(
-    connection: &mut DB::Connection,
-    sql: SqlStr,
-) -> Result<(), sqlx::Error> {
-    DB::fetch_optional(connection, Prepared::of(sql))
-        .await
-        .map(drop)
 }

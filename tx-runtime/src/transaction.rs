@@ -241,7 +241,7 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     async fn try_begin(&self, wire: &mut Wire<DB>, function: Site) -> Result<(), Error> {
-        let sql = DB::begin(self.isolation);
+        let sql = DB::begin_sql(self.isolation);
         let holding = self
             .outer
             .as_ref()

@@ -12,9 +12,11 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::future::Future;
+
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use sqlx::{Connection, Database, Either, Executor, SqlStr};
+use sqlx::{Connection, Database, Either, Executor, SqlSafeStr, SqlStr};
 use sqlx_core::describe::Describe;
 
 use crate::options::Isolation;
@@ -84,7 +86,32 @@ pub trait Dialect: Driver + sealed::Sealed {
 
     /// One message that begins a transaction on a connection whose state is not trusted.
     #[doc(hidden)]
-    fn begin(isolation: Option<Isolation>) -> &'static str;
+    fn begin_sql(isolation: Option<Isolation>) -> &'static str;
+
+    /// Sends what [`begin_sql`](Self::begin_sql) gave.
+    #[doc(hidden)]
+    fn begin(
+        connection: &mut Self::Connection,
+        sql: &'static str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        Self::control(connection, sql.into_sql_str())
+    }
+
+    /// Sends [`COMMIT`](Self::COMMIT).
+    #[doc(hidden)]
+    fn commit(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        Self::control(connection, Self::COMMIT.into_sql_str())
+    }
+
+    /// Ends whatever transaction the connection may be in.
+    #[doc(hidden)]
+    fn roll_back(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        Self::control(connection, "ROLLBACK".into_sql_str())
+    }
 
     /// What `error` means for the transaction.
     #[doc(hidden)]
@@ -140,6 +167,16 @@ pub trait Driver: Database {
         connection: &mut Self::Connection,
         query: Prepared<Self>,
     ) -> BoxFuture<'_, Result<Option<Self::Row>, sqlx::Error>>;
+
+    /// Runs one of our own messages, which return no rows.
+    fn control(
+        connection: &mut Self::Connection,
+        sql: SqlStr,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        // Of the driver's two ways this is the one that allocates less.
+        let answer = Self::fetch_optional(connection, Prepared::of(sql));
+        async move { answer.await.map(drop) }
+    }
 
     fn prepare_with<'c>(
         connection: &'c mut Self::Connection,

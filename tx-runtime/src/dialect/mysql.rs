@@ -67,7 +67,7 @@ impl Dialect for MySql {
 
     const SURVIVES_FAILED_STATEMENTS: bool = true;
 
-    fn begin(isolation: Option<Isolation>) -> &'static str {
+    fn begin_sql(isolation: Option<Isolation>) -> &'static str {
         // START TRANSACTION would commit what somebody left open on the connection.
         match isolation {
             None => "ROLLBACK; START TRANSACTION; SAVEPOINT tx_scope",

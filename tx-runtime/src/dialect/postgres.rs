@@ -38,7 +38,7 @@ impl Dialect for Postgres {
 
     const SURVIVES_FAILED_STATEMENTS: bool = false;
 
-    fn begin(isolation: Option<Isolation>) -> &'static str {
+    fn begin_sql(isolation: Option<Isolation>) -> &'static str {
         match isolation {
             // BEGIN inside a transaction that somebody left open on the connection only
             // warns; there now() is older than this message, and the cast fails. A query

@@ -1,10 +1,15 @@
 //! SQLite.
 
-use sqlx::Sqlite;
 use sqlx::sqlite::SqliteError;
+use sqlx::{Database, SqlSafeStr, Sqlite, SqliteConnection};
+use sqlx_core::transaction::TransactionManager;
 
-use super::{Concurrency, Dialect, Fault, Interference, Options, driver_independent_fault, sql};
+use super::{
+    Concurrency, Dialect, Driver, Fault, Interference, Options, driver_independent_fault, sql,
+};
 use crate::options::Isolation;
+
+type Transactions = <Sqlite as Database>::TransactionManager;
 
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
@@ -34,11 +39,40 @@ impl Dialect for Sqlite {
 
     const SURVIVES_FAILED_STATEMENTS: bool = true;
 
-    fn begin(_: Option<Isolation>) -> &'static str {
+    fn begin_sql(_: Option<Isolation>) -> &'static str {
         // A deferred transaction that reads first and writes later fails at once when
         // another connection wrote in between, whatever the busy timeout; taking the write
         // lock at BEGIN waits for it instead. Every level is met: SQLite is serializable.
         "BEGIN IMMEDIATE"
+    }
+
+    // The driver has shorter ways to its worker thread for these three than for statements.
+    // They keep a depth counter, which must be back at zero before the pool has the
+    // connection again.
+
+    async fn begin(
+        connection: &mut SqliteConnection,
+        sql: &'static str,
+    ) -> Result<(), sqlx::Error> {
+        Transactions::begin(connection, Some(sql.into_sql_str())).await
+    }
+
+    async fn commit(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        Transactions::commit(connection).await
+    }
+
+    async fn roll_back(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if Transactions::get_transaction_depth(connection) == 0 {
+            return Self::control(connection, "ROLLBACK".into_sql_str()).await;
+        }
+        match Transactions::rollback(connection).await {
+            // SQLite ended the transaction by itself, and the counter does not know.
+            Err(error) if Self::nothing_to_roll_back(&error) => {
+                Self::control(connection, "BEGIN".into_sql_str()).await?;
+                Transactions::rollback(connection).await
+            }
+            answer => answer,
+        }
     }
 
     fn fault(error: &sqlx::Error) -> Fault {
