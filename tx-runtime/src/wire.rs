@@ -70,9 +70,17 @@ impl<DB: Dialect> Wire<DB> {
         matches!(self.line, Line::Unused)
     }
 
-    /// Ends a transaction that never began, so that nothing begins it later.
-    pub(crate) fn close_unused(&mut self) {
-        self.line = Line::Over(None);
+    /// Ends the transaction without a word: closes the connection, if there is one, and
+    /// keeps anything from beginning later.
+    pub(crate) fn discard(&mut self) {
+        let line = std::mem::replace(&mut self.line, Line::Over(None));
+        if matches!(line, Line::Idle | Line::Busy(_)) {
+            self.session = None;
+        }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.line, Line::Busy(_))
     }
 
     pub(crate) fn is_idle(&self) -> bool {

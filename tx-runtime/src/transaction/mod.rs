@@ -1,12 +1,13 @@
 //! One physical transaction: from the first statement's BEGIN to COMMIT or ROLLBACK.
 
+mod savepoint;
+mod turn;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tokio::runtime::Handle;
-use tokio::sync::futures::Notified;
 use tokio::sync::{MutexGuard, Notify};
 
 use crate::admission::Holder;
@@ -23,8 +24,8 @@ use crate::source::{Holding, Purpose, Source};
 use crate::statement::Answer;
 use crate::wire::{Step, Wire};
 
-/// How long a dropped scope's leftover (a statement still running, a COMMIT under way) is
-/// waited for before its connection is closed.
+/// How long the end of a transaction waits for what is still under way on its connection (a
+/// statement whose caller is gone, a COMMIT) before it closes the connection.
 const LEFTOVER_LIMIT: Duration = Duration::from_secs(30);
 
 /// The wire in the hands of whoever uses it now.
@@ -106,8 +107,6 @@ impl<DB: Dialect> Transaction<DB> {
         }
     }
 
-    // ----- statements ---------------------------------------------------------------
-
     /// Runs an operation at `level`, on behalf of `function`.
     pub(crate) async fn run(
         &self,
@@ -124,112 +123,6 @@ impl<DB: Dialect> Transaction<DB> {
         wire.start(Step::Statement { level, function }, operation)?;
         wire.finish().await
     }
-
-    /// The wire, if nobody is using it this moment.
-    pub(crate) fn try_wire(&self) -> Option<Turn<'_, DB>> {
-        self.wire.try_lock().ok()
-    }
-
-    /// Waits for the wire and sees through what is under way on it.
-    pub(crate) async fn settle(&self) {
-        drop(settled(self.wire.lock().await).await);
-    }
-
-    // ----- turns --------------------------------------------------------------------
-
-    /// As [`ready`](Self::ready), if it takes no waiting and no message.
-    pub(crate) fn ready_now(&self, level: &Arc<Level>, function: Site) -> Option<Turn<'_, DB>> {
-        let wire = self.wire.try_lock().ok()?;
-        let at_level = match wire.innermost_savepoint() {
-            None => level.is_root(),
-            Some(open) => Arc::ptr_eq(open, level),
-        };
-        (at_level && wire.is_idle() && level.check(function).is_ok()).then_some(wire)
-    }
-
-    /// The wire with the transaction begun and the savepoints of `level` open.
-    pub(crate) async fn ready(
-        &self,
-        level: &Arc<Level>,
-        function: Site,
-    ) -> Result<Turn<'_, DB>, sqlx::Error> {
-        let mut wire = self
-            .turn(level, function)
-            .await
-            .map_err(Error::into_statement_error)?;
-        if wire.is_unused() {
-            self.begin(&mut wire, function)
-                .await
-                .map_err(Error::into_statement_error)?;
-        }
-        if !level.is_root() {
-            self.open_savepoints(&mut wire, level).await?;
-        }
-        Ok(wire)
-    }
-
-    /// The wire, when it is the turn of `level`: nothing under way, and no savepoint open
-    /// that is not around it.
-    async fn turn(&self, level: &Arc<Level>, function: Site) -> Result<Turn<'_, DB>, Error> {
-        let started = Instant::now();
-        loop {
-            level.check(function)?;
-            let mut wire = self.locked(level, function, started).await?;
-            // What was under way may have doomed the level.
-            level.check(function)?;
-            self.roll_back_abandoned(&mut wire).await?;
-            level.check(function)?;
-            let Some(foreign) = foreign_savepoint(&wire, level) else {
-                return Ok(wire);
-            };
-            let holder = Arc::clone(foreign);
-            let ended = self.savepoint_ended.notified();
-            drop(wire);
-            if !holder.is_abandoned() {
-                self.wait_for_end(ended, &holder, function, started).await?;
-            }
-        }
-    }
-
-    async fn locked(
-        &self,
-        level: &Arc<Level>,
-        function: Site,
-        started: Instant,
-    ) -> Result<Turn<'_, DB>, Error> {
-        let wire = if let Ok(wire) = self.wire.try_lock() {
-            wire
-        } else {
-            let left = self.source.wait_limit().saturating_sub(started.elapsed());
-            tokio::time::timeout(left, self.wire.lock())
-                .await
-                .map_err(|_| Error::TurnTimeout {
-                    function,
-                    holder: level.site(),
-                    waited: started.elapsed(),
-                })?
-        };
-        Ok(settled(wire).await)
-    }
-
-    async fn wait_for_end(
-        &self,
-        ended: Notified<'_>,
-        holder: &Arc<Level>,
-        function: Site,
-        started: Instant,
-    ) -> Result<(), Error> {
-        let left = self.source.wait_limit().saturating_sub(started.elapsed());
-        tokio::time::timeout(left, ended)
-            .await
-            .map_err(|_| Error::TurnTimeout {
-                function,
-                holder: holder.site(),
-                waited: started.elapsed(),
-            })
-    }
-
-    // ----- begin --------------------------------------------------------------------
 
     async fn begin(&self, wire: &mut Wire<DB>, function: Site) -> Result<(), Error> {
         let begun = self.try_begin(wire, function).await;
@@ -285,70 +178,11 @@ impl<DB: Dialect> Transaction<DB> {
         holding
     }
 
-    // ----- savepoints ---------------------------------------------------------------
-
-    async fn open_savepoints(
-        &self,
-        wire: &mut Wire<DB>,
-        level: &Arc<Level>,
-    ) -> Result<(), sqlx::Error> {
-        if wire
-            .innermost_savepoint()
-            .is_some_and(|open| Arc::ptr_eq(open, level))
-        {
-            return Ok(());
-        }
-        for savepoint in level.savepoints() {
-            if !wire.has_open(&savepoint) {
-                let sql = savepoint.sql("SAVEPOINT ");
-                control(wire, Step::OpenSavepoint(savepoint), sql).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Rolls back what scopes that were dropped half-way have left open.
-    async fn roll_back_abandoned(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
-        while let Some(open) = wire.innermost_savepoint()
-            && open.is_abandoned()
-        {
-            let abandoned = Arc::clone(open);
-            roll_back_to(wire, &abandoned).await?;
-        }
-        Ok(())
-    }
-
-    /// Ends a savepoint's scope: keeps its work, or rolls back to it.
-    ///
-    /// A savepoint that no statement opened needs no message.
-    pub(crate) async fn close_savepoint(
-        &self,
-        level: &Arc<Level>,
-        keep: bool,
-    ) -> Result<(), Error> {
-        let mut wire = self.locked(level, level.site(), Instant::now()).await?;
-        if self.root.own_doom().is_none() {
-            close_on_server(&mut wire, level, keep).await?;
-        }
-        level.finish(End::Closed);
-        drop(wire);
-        self.savepoint_ended.notify_waiters();
-        Ok(())
-    }
-
-    /// A savepoint's scope was dropped: the next to use the connection rolls it back.
-    pub(crate) fn abandon_savepoint(&self, level: &Arc<Level>) {
-        level.finish(End::Abandoned);
-        self.savepoint_ended.notify_waiters();
-    }
-
-    // ----- end ----------------------------------------------------------------------
-
     /// Ends a transaction in which nothing ran; `false` if something did.
     pub(crate) fn end_if_unused(&self) -> bool {
         match self.wire.try_lock() {
             Ok(mut wire) if wire.is_unused() => {
-                wire.close_unused();
+                wire.discard();
                 self.over(wire);
                 true
             }
@@ -359,15 +193,15 @@ impl<DB: Dialect> Transaction<DB> {
     /// Sends COMMIT and returns what the server said to it.
     pub(crate) async fn commit(&self) -> Result<Verdict, Error> {
         let owner = self.root.site();
-        let mut wire = self.locked(&self.root, owner, Instant::now()).await?;
+        let mut wire = self.locked(owner, Instant::now()).await?;
         while let Some(open) = wire.innermost_savepoint() {
             let leftover = Arc::clone(open);
             leftover.finish(End::Abandoned);
-            roll_back_to(&mut wire, &leftover).await?;
+            savepoint::roll_back_to(&mut wire, &leftover).await?;
         }
         self.root.check(owner)?;
         if wire.is_unused() {
-            wire.close_unused();
+            wire.discard();
             self.over(wire);
             return Ok(Verdict::Committed);
         }
@@ -404,23 +238,29 @@ impl<DB: Dialect> Transaction<DB> {
 
     /// What a dropped scope leaves to do: see the leftover through, then roll back.
     async fn clean_up(self: Arc<Self>) {
-        let lease =
-            if let Ok(lease) = tokio::time::timeout(LEFTOVER_LIMIT, self.end_by_rollback()).await {
-                lease
-            } else {
-                tracing::warn!(
-                    scope = %self.root.site(),
-                    "a dropped scope's last statement did not end in time; its connection is closed"
-                );
-                None
-            };
-        if let Some(lease) = lease {
+        if let Some(lease) = self.end_by_rollback().await {
             lease.hand_back().await;
         }
     }
 
     async fn end_by_rollback(&self) -> Option<Lease<DB>> {
-        let mut wire = settled(self.wire.lock().await).await;
+        let rollback = tokio::time::timeout(LEFTOVER_LIMIT, self.settle_and_roll_back());
+        if let Ok(lease) = rollback.await {
+            return lease;
+        }
+        tracing::warn!(
+            scope = %self.root.site(),
+            "a statement that its scope no longer waits for did not end in time; its connection is closed"
+        );
+        if let Some(mut wire) = self.try_wire() {
+            wire.discard();
+            self.over(wire);
+        }
+        None
+    }
+
+    async fn settle_and_roll_back(&self) -> Option<Lease<DB>> {
+        let mut wire = self.settled().await;
         if wire.is_idle() {
             if let Err(error) = wire
                 .perform(Step::End, Operation::Task(Task::RollBack))
@@ -429,7 +269,7 @@ impl<DB: Dialect> Transaction<DB> {
                 tracing::warn!(scope = %self.root.site(), %error, "ROLLBACK failed; the connection is closed");
             }
         } else if wire.is_unused() {
-            wire.close_unused();
+            wire.discard();
         }
         let lease = wire.take_ended();
         self.over(wire);
@@ -447,71 +287,6 @@ impl<DB: Dialect> Transaction<DB> {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
     }
-}
-
-/// The innermost open savepoint, if it is not around `level`.
-fn foreign_savepoint<'a, DB: Dialect>(
-    wire: &'a Wire<DB>,
-    level: &Arc<Level>,
-) -> Option<&'a Arc<Level>> {
-    wire.innermost_savepoint()
-        .filter(|open| !level.is_within(open))
-}
-
-async fn settled<DB: Dialect>(mut wire: Turn<'_, DB>) -> Turn<'_, DB> {
-    // Its error, if any, is on record: it doomed the level it belongs to.
-    let _ = wire.finish().await;
-    wire
-}
-
-async fn control<DB: Dialect>(
-    wire: &mut Wire<DB>,
-    step: Step<DB>,
-    sql: String,
-) -> Result<(), sqlx::Error> {
-    let sql = AssertSqlSafe(sql).into_sql_str();
-    wire.perform(step, Operation::Task(Task::Control(sql)))
-        .await
-        .map(drop)
-}
-
-async fn close_on_server<DB: Dialect>(
-    wire: &mut Wire<DB>,
-    level: &Arc<Level>,
-    keep: bool,
-) -> Result<(), Error> {
-    // Whatever is open inside belongs to scopes that have outlived theirs.
-    while let Some(inner) = wire.innermost_savepoint()
-        && !Arc::ptr_eq(inner, level)
-        && inner.is_within(level)
-    {
-        let inner = Arc::clone(inner);
-        inner.finish(End::Abandoned);
-        roll_back_to(wire, &inner).await?;
-    }
-    if !wire.has_open(level) {
-        return Ok(());
-    }
-    if !keep {
-        return roll_back_to(wire, level).await;
-    }
-    let sql = level.sql("RELEASE SAVEPOINT ");
-    control(wire, Step::CloseSavepoint(Arc::clone(level)), sql)
-        .await
-        .map_err(|source| Error::Savepoint {
-            function: level.site(),
-            source,
-        })
-}
-
-async fn roll_back_to<DB: Dialect>(wire: &mut Wire<DB>, level: &Arc<Level>) -> Result<(), Error> {
-    let step = Step::CloseSavepoint(Arc::clone(level));
-    control(wire, step, level.rollback_sql())
-        .await
-        .map_err(|source| Error::Savepoint {
-            function: level.site(),
-            source,
-        })
 }
 
 fn cause_of_begin(error: &Error) -> Cause {
