@@ -251,7 +251,9 @@ impl<B: Backend> Bed<B> {
                 }
             }
         }
-        inside.extend(self.control_ints(B::IN_TRANSACTION).await);
+        let mut control = self.control.lock().await;
+        let seen = B::in_transaction(&mut control).await;
+        inside.extend(seen.unwrap_or_else(|error| panic!("{}: {error}", B::LABEL)));
         inside.sort_unstable();
         inside.dedup();
         inside.len() + silent

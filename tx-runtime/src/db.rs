@@ -130,13 +130,16 @@ impl<DB: Dialect> Db<DB> {
 
     /// Runs `body` in a `Required` scope.
     ///
+    /// The error type needs `Debug`, so that an error that is swallowed further out can
+    /// still be told to the owner of the transaction.
+    ///
     /// # Errors
     ///
     /// The body's error, or an [`Error`] of the scope's own converted into it.
     #[track_caller]
     pub fn transaction<T, E, F>(&self, body: F) -> impl Future<Output = Result<T, E>>
     where
-        E: From<Error>,
+        E: From<Error> + fmt::Debug,
         F: AsyncFnOnce() -> Result<T, E>,
     {
         self.transaction_with(TransactionOptions::new(), body)
@@ -168,7 +171,7 @@ impl<DB: Dialect> Db<DB> {
     #[track_caller]
     pub fn savepoint<T, E, F>(&self, body: F) -> impl Future<Output = Result<T, E>>
     where
-        E: From<Error>,
+        E: From<Error> + fmt::Debug,
         F: AsyncFnOnce() -> Result<T, E>,
     {
         let site = Site::at("savepoint", Location::caller());
@@ -234,10 +237,12 @@ impl<DB: Dialect> Db<DB> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoTransaction`] outside a transaction.
+    /// [`Error::NoTransaction`] outside a transaction, [`Error::TransactionClosed`] after the
+    /// end of the scope.
     #[track_caller]
     pub fn set_rollback_only(&self, reason: impl Into<String>) -> Result<(), Error> {
         let position = self.position(Site::at("set_rollback_only", Location::caller()))?;
+        position.level.check_open()?;
         let cause = Cause::of_function(CauseKind::RollbackOnly, reason);
         position.level.doom(Doom::new(position.function, cause));
         Ok(())

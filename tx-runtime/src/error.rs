@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::options::Isolation;
-use crate::propagation::Propagation;
 use crate::site::Site;
 
 /// An error of the transaction machinery itself.
@@ -23,10 +22,11 @@ pub enum Error {
     )]
     OutsideScope,
 
-    /// A `Mandatory` scope was entered without a transaction.
+    /// Something that needs a transaction was done without one: a `Mandatory` scope, a
+    /// savepoint, `set_rollback_only`.
     #[error(
-        "{function} needs its caller's transaction (propagation = Mandatory), but there is none: \
-         call it from a function with a transaction, or use `Required`"
+        "{function} needs a transaction, but there is none: call it from a function that has one, \
+         or give it one with `Required`"
     )]
     NoTransaction {
         /// The function that was called.
@@ -70,17 +70,6 @@ pub enum Error {
         outer: Site,
         /// What the transaction was begun with.
         found: Option<Isolation>,
-    },
-
-    /// The mode cannot be had through this call.
-    #[error("{function}: `{propagation}` cannot be had from `begin`: {instead}")]
-    ModeUnavailable {
-        /// The calling place.
-        function: Site,
-        /// The mode that was asked for.
-        propagation: Propagation,
-        /// What to do instead.
-        instead: &'static str,
     },
 
     /// The transaction can only roll back, so nothing more runs in it.
@@ -341,7 +330,6 @@ impl Error {
             | Self::TransactionActive { .. }
             | Self::NoLockHeld { .. }
             | Self::IsolationMismatch { .. }
-            | Self::ModeUnavailable { .. }
             | Self::LockTimeout { .. } => Outcome::NotStarted,
             Self::CommitUnknown { .. } | Self::EndedEarly { .. } => Outcome::Unknown,
             _ => Outcome::RolledBack,

@@ -128,13 +128,19 @@ impl Level {
         self.end.get() == Some(&End::Abandoned)
     }
 
+    /// Refuses what comes after the end of the level.
+    pub(crate) fn check_open(self: &Arc<Self>) -> Result<(), Error> {
+        match self.outwards().find(|level| level.end.get().is_some()) {
+            None => Ok(()),
+            Some(ended) => Err(Error::TransactionClosed {
+                function: ended.site,
+            }),
+        }
+    }
+
     /// Refuses whatever `function` wants to do if the level has ended or is doomed.
     pub(crate) fn check(self: &Arc<Self>, function: Site) -> Result<(), Error> {
-        if let Some(ended) = self.outwards().find(|level| level.end.get().is_some()) {
-            return Err(Error::TransactionClosed {
-                function: ended.site,
-            });
-        }
+        self.check_open()?;
         match self.verdict() {
             None => Ok(()),
             Some(doom) => Err(Error::Doomed {

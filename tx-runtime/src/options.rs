@@ -85,10 +85,11 @@ impl TransactionOptions {
 
     /// Commits, and still returns the error, for the errors that `keeps` answers `true` for.
     #[must_use]
-    pub fn no_rollback_for<E>(self, keeps: fn(&E) -> bool) -> RuledOptions<E> {
+    pub fn no_rollback_for<E: fmt::Debug>(self, keeps: fn(&E) -> bool) -> RuledOptions<E> {
+        let RuledOptions { options, rules } = self.into();
         RuledOptions {
-            options: self,
-            rules: Rules::unnamed().no_rollback_for(keeps),
+            options,
+            rules: rules.no_rollback_for(keeps),
         }
     }
 }
@@ -107,11 +108,13 @@ pub struct RuledOptions<E> {
     pub(crate) rules: Rules<E>,
 }
 
-impl<E> From<TransactionOptions> for RuledOptions<E> {
+/// Errors of closures are put into words by `Debug`: of the ways that a generic function can
+/// ask for, it is the one that nearly every error type has.
+impl<E: fmt::Debug> From<TransactionOptions> for RuledOptions<E> {
     fn from(options: TransactionOptions) -> Self {
         Self {
             options,
-            rules: Rules::unnamed(),
+            rules: Rules::described(|error| Some(format!("{error:?}"))),
         }
     }
 }

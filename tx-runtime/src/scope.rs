@@ -239,6 +239,11 @@ impl<DB: Dialect> Scope<DB> {
         self.site
     }
 
+    /// Whether the scope has a transaction, or a part in one.
+    pub(crate) fn has_transaction(&self) -> bool {
+        !matches!(self.role, None | Some(Role::Autocommit))
+    }
+
     fn is_participant(&self) -> bool {
         matches!(self.role, Some(Role::Participant(_)))
     }
@@ -416,7 +421,10 @@ fn unexpected_rollback(level: &Arc<Level>, meant: Meant) -> Error {
     if doom.cause.kind() == CauseKind::RollbackOnly && doom.by == function {
         return Error::RolledBack {
             function,
-            reason: doom.cause.to_string(),
+            reason: match meant {
+                Meant::Ok => doom.cause.to_string(),
+                kept @ Meant::Kept(_) => format!("{}; it {}", doom.cause, kept.into_text()),
+            },
         };
     }
     Error::UnexpectedRollback {

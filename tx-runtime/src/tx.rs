@@ -104,11 +104,19 @@ impl<DB: Dialect> Tx<'_, DB> {
 
     /// Rolls back and returns when that is certain.
     ///
+    /// A `Tx` that joined a transaction dooms it; one over a savepoint undoes its own work.
+    ///
     /// # Errors
     ///
-    /// None at present: a connection on which ROLLBACK failed is closed, and the server
-    /// rolls back.
+    /// [`Error::NoTransaction`] if the mode gave it none (`Supports`, `NotSupported` or
+    /// `Never`): its statements were stored one by one. A connection on which ROLLBACK fails
+    /// is closed, and the server rolls back.
     pub async fn rollback(mut self) -> Result<(), Error> {
+        if !self.scope.has_transaction() {
+            return Err(Error::NoTransaction {
+                function: self.scope.site(),
+            });
+        }
         let reason = "it was rolled back by hand".to_owned();
         self.scope.leave(Intent::GiveUp(reason)).await
     }

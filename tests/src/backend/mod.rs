@@ -37,10 +37,6 @@ pub trait Backend: Dialect {
     #[doc(hidden)]
     const SERVER_VIEW: &'static str;
 
-    /// The connections to this database that the server sees inside a transaction.
-    #[doc(hidden)]
-    const IN_TRANSACTION: &'static str;
-
     /// Names the connection it runs on.
     #[doc(hidden)]
     const PID: &'static str;
@@ -82,6 +78,11 @@ pub trait Backend: Dialect {
 
     /// Sends `sql`, of one or many statements, unprepared.
     fn raw<'e>(executor: impl Executor<'e, Database = Self> + 'e, sql: &str) -> Answer<'e, u64>;
+
+    /// The connections to this database, but the asking one, that the server sees inside a
+    /// transaction.
+    #[doc(hidden)]
+    fn in_transaction(connection: &mut Self::Connection) -> Answer<'_, Vec<i64>>;
 
     /// Whether the server says that this connection is inside a transaction, where only
     /// the connection itself can be asked.

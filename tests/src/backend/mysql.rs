@@ -31,6 +31,22 @@ fn number(error: &sqlx::Error) -> Option<u16> {
     Some(database.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
+/// The threads whose transactions `SHOW ENGINE INNODB STATUS` calls active.
+fn active_threads(status: &str) -> Vec<i64> {
+    status
+        .split("---TRANSACTION ")
+        .skip(1)
+        .filter(|transaction| {
+            let heading = transaction.lines().next().unwrap_or_default();
+            heading.contains("ACTIVE")
+        })
+        .filter_map(|transaction| {
+            let (_, from_id) = transaction.split_once(" thread id ")?;
+            from_id.split(',').next()?.trim().parse().ok()
+        })
+        .collect()
+}
+
 impl Backend for MySql {
     const LABEL: &'static str = "mysql";
     const SERVER: bool = true;
@@ -43,10 +59,6 @@ impl Backend for MySql {
         left join information_schema.innodb_trx x on x.trx_mysql_thread_id = p.id
         where p.db = database() and p.id <> connection_id()
         order by p.id";
-    const IN_TRANSACTION: &'static str = "
-        select cast(p.id as signed) from information_schema.processlist p
-        join information_schema.innodb_trx x on x.trx_mysql_thread_id = p.id
-        where p.db = database() and p.id <> connection_id()";
     const PID: &'static str = "select cast(connection_id() as signed)";
     const PROTOCOL: Option<Protocol> = Some(Protocol::MySql);
 
@@ -87,6 +99,21 @@ impl Backend for MySql {
                 .await;
             row.and_then(|row| row.try_get_unchecked::<i64, _>(0))
                 .is_ok_and(|inside| inside == 1)
+        })
+    }
+
+    fn in_transaction(connection: &mut MySqlConnection) -> Answer<'_, Vec<i64>> {
+        Box::pin(async move {
+            // Not information_schema.innodb_trx: that view is a cache which stays as it is
+            // while somebody reads it more often than every 100 ms, as parallel tests do.
+            let status = "show engine innodb status";
+            let row = connection.fetch_one(sqlx::raw_sql(status)).await?;
+            let active = active_threads(&row.try_get_unchecked::<String, _>(2)?);
+            let ours = "select cast(id as signed) from information_schema.processlist
+                where db = database() and id <> connection_id()";
+            let mut ours = Self::ints(connection, ours).await?;
+            ours.retain(|id| active.contains(id));
+            Ok(ours)
         })
     }
 

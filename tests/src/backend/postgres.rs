@@ -43,10 +43,6 @@ impl Backend for Postgres {
         where datname = current_database() and pid <> pg_backend_pid()
           and backend_type = 'client backend'
         order by pid";
-    const IN_TRANSACTION: &'static str = "
-        select pid::bigint from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid()
-          and backend_type = 'client backend' and xact_start is not null";
     const PID: &'static str = "select pg_backend_pid()";
     const PROTOCOL: Option<Protocol> = Some(Protocol::Postgres);
 
@@ -73,6 +69,16 @@ impl Backend for Postgres {
     fn is_inside(_: &mut PgConnection) -> BoxFuture<'_, bool> {
         // The control connection sees it.
         Box::pin(async { false })
+    }
+
+    fn in_transaction(connection: &mut PgConnection) -> Answer<'_, Vec<i64>> {
+        Self::ints(
+            connection,
+            "
+        select pid::bigint from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+          and backend_type = 'client backend' and xact_start is not null",
+        )
     }
 
     fn is_free(connection: &mut PgConnection, id: i64) -> Answer<'_, bool> {

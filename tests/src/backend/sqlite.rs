@@ -41,7 +41,6 @@ impl Backend for Sqlite {
     const SERVER: bool = false;
     const LIST_DATABASES: &'static str = "select name from pragma_database_list";
     const SERVER_VIEW: &'static str = "select 'SQLite has no view of its connections'";
-    const IN_TRANSACTION: &'static str = "select 0 where false";
     const PID: &'static str = "select id from temp.identity";
     const PROTOCOL: Option<Protocol> = None;
 
@@ -69,6 +68,11 @@ impl Backend for Sqlite {
                 Err(error) => error.to_string().contains("within a transaction"),
             }
         })
+    }
+
+    fn in_transaction(_: &mut SqliteConnection) -> Answer<'_, Vec<i64>> {
+        // There is no server that could tell.
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     fn is_free(connection: &mut SqliteConnection, _: i64) -> Answer<'_, bool> {

@@ -95,7 +95,7 @@ case! {
 }
 
 case! {
-    r_01_wire on postgres, mysql;
+    r_01_wire on postgres, mysql; pool = 1;
     "an error is one ROLLBACK, and the connection serves the next scope";
     async fn<B>(bed, proxy) {
         strict(bed, 1, Err::<(), _>(Refusal::fatal())).await.unwrap_err();
@@ -132,7 +132,6 @@ case! {
         assert_eq!(panicked.downcast_ref(), Some(&Payload(1)));
         assert!(!bed.db.is_in_transaction());
         bed.db.drain().await;
-        assert_eq!(bed.open_transactions().await, 0);
         assert!(bed.rows().await.is_empty());
         strict(bed, 1, Ok(())).await.unwrap();
         assert_eq!(bed.rows().await, [1]);
@@ -382,19 +381,20 @@ case! {
 case! {
     r_23 on postgres, mysql;
     "the function's own error stays when the ROLLBACK after it fails";
-    async fn<B>(bed) {
-        let mut killed = 0;
+    async fn<B>(bed, proxy) {
+        let trap = proxy.cut_before("ROLLBACK");
+        let mut lost = 0;
         let failed = bed.db.transaction(async || {
             bed.insert(1).await?;
-            killed = bed.pid().await?;
-            bed.kill(killed).await;
+            lost = bed.pid().await?;
             Err::<(), _>(Refusal::fatal())
         });
         let failed = failed.await.unwrap_err();
+        assert!(trap.has_sprung());
         assert!(failed.is_fatal(), "{failed:?}");
         assert!(bed.rows().await.is_empty());
         bed.db.transaction(async || {
-            assert_ne!(bed.pid().await?, killed, "the dead connection is not reused");
+            assert_ne!(bed.pid().await?, lost, "the dead connection is not used again");
             Ok::<_, Refusal>(bed.insert(2).await?)
         }).await.unwrap();
         assert_eq!(bed.rows().await, [2]);
@@ -404,19 +404,21 @@ case! {
 case! {
     r_23_nested on postgres, mysql;
     "a Nested function's error stays when its ROLLBACK TO fails, and the owner cannot commit";
-    async fn<B>(bed) {
+    async fn<B>(bed, proxy) {
+        let trap = proxy.cut_before("ROLLBACK TO");
         let doomed = bed.db.transaction(async || {
             bed.insert(1).await?;
             let nested = TransactionOptions::new().propagation(Propagation::Nested);
             let failed = bed.db.transaction_with(nested, async || {
                 bed.insert(2).await?;
-                bed.kill(bed.pid().await?).await;
                 Err::<(), _>(Refusal::fatal())
             });
             assert!(failed.await.unwrap_err().is_fatal());
+            assert!(bed.db.is_rollback_only());
             Ok::<_, Refusal>(())
         });
         let doomed = doomed.await;
+        assert!(trap.has_sprung());
         let Err(Refusal::Transaction(Error::UnexpectedRollback { cause, .. })) = doomed else {
             panic!("{doomed:?}");
         };

@@ -105,16 +105,19 @@ case! {
     async fn<B>(bed) {
         bed.db.transaction(async || {
             bed.insert(1).await?;
-            let nested = bed.db.transaction_with(inner(Propagation::Nested).name("nested"), async || {
+            let options = inner(Propagation::Nested).name("nested");
+            let nested = bed.db.transaction_with(options, async || {
                 bed.insert(2).await?;
                 assert!(required_fails(bed, 3).await.is_err());
                 assert!(bed.db.is_rollback_only());
                 Ok::<_, Failure>(())
             });
             let nested = nested.await;
-            let Err(Failure::Transaction(Error::UnexpectedRollback { function, by, cause, .. })) = nested
-            else {
+            let Err(Failure::Transaction(error)) = nested else {
                 panic!("{nested:?}");
+            };
+            let Error::UnexpectedRollback { function, by, cause, .. } = error else {
+                panic!("{error:?}");
             };
             assert_eq!((function.name(), by.name()), ("nested", "inner"));
             assert_eq!(cause.to_string(), "failure 3");
