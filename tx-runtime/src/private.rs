@@ -87,8 +87,9 @@ where
 
 /// An error about to be put into words, as well as its type allows.
 ///
-/// Which method is found depends on what the error implements: method lookup tries fewer
-/// references first, so the order is `Display`, then `Debug`, then nothing.
+/// Which method is found depends on what the error implements: called on three references,
+/// method lookup tries the receiver with the most of them first, so the order is `Display`,
+/// then `Debug`, then nothing.
 #[derive(Debug)]
 pub struct Described<'a, E>(pub &'a E);
 
@@ -98,7 +99,7 @@ pub trait ByDisplay {
     fn describe(&self) -> Option<String>;
 }
 
-impl<E: std::fmt::Display> ByDisplay for Described<'_, E> {
+impl<E: std::fmt::Display> ByDisplay for &&Described<'_, E> {
     fn describe(&self) -> Option<String> {
         Some(self.0.to_string())
     }
@@ -122,7 +123,7 @@ pub trait ByNothing {
     fn describe(&self) -> Option<String>;
 }
 
-impl<E> ByNothing for &&Described<'_, E> {
+impl<E> ByNothing for Described<'_, E> {
     fn describe(&self) -> Option<String> {
         None
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
+use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::pool::PoolOptions;
 use sqlx::{Database, Encode, Executor as _, Type};
 use tx_runtime::{
@@ -66,7 +66,7 @@ fn assert_commit_refused<B: Backend>(error: &Error) {
         Error::Commit {
             function, source, ..
         } => {
-            let code = source.as_database_error().and_then(|error| error.code());
+            let code = source.as_database_error().and_then(DatabaseError::code);
             assert_eq!(code.as_deref(), Some(foreign_key_code::<B>()));
             assert_eq!(function.name(), "orphan");
         }
@@ -140,7 +140,8 @@ case! {
             let last = proxy.events().split_off(proxy.events().len() - 3);
             let [lost, begun, committed] = last.as_slice() else { unreachable!() };
             assert_eq!([lost.1, begun.1, committed.1], ["BEGIN", "BEGIN", "COMMIT"]);
-            assert!(lost.0 < begun.0 && begun.0 == committed.0, "{:?}", proxy.log());
+            assert_ne!(lost.0, begun.0);
+            assert_eq!(begun.0, committed.0);
         }
         assert_eq!(bed.rows().await, [1, 2]);
     }
@@ -361,7 +362,10 @@ case! {
             match how {
                 0 => tx.commit().await,
                 1 => tx.rollback().await,
-                _ => Ok(drop(tx)),
+                _ => {
+ drop(tx);
+Ok(())
+}
             }
         };
         for (id, how) in [(1, 0), (2, 1), (3, 2), (4, 0)] {
@@ -639,7 +643,7 @@ case! {
         let told = skewed.await.unwrap_err();
         match &told {
             Error::Commit { source, .. } => {
-                let code = source.as_database_error().and_then(|error| error.code());
+                let code = source.as_database_error().and_then(DatabaseError::code);
                 assert_eq!(code.as_deref(), Some("40001"));
             }
             other => panic!("{other:?}"),
@@ -712,7 +716,7 @@ where
     }
 }
 
-impl<'q, DB: Database> Encode<'q, DB> for Unencodable {
+impl<DB: Database> Encode<'_, DB> for Unencodable {
     fn encode_by_ref(&self, _: &mut DB::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
         Err("not in words".into())
     }

@@ -11,7 +11,7 @@ use tx_tests::poll_n;
 
 use crate::statements::Bound;
 use crate::subject::{PLAIN_PATIENCE, Subject};
-use crate::tally::{Course, Tally, Way, report, together};
+use crate::tally::{Course, Found, Tally, Way, Wrong, fault, report, together};
 use crate::work::Form;
 
 /// What of a transaction is dropped while the rest goes on.
@@ -150,13 +150,7 @@ async fn plainly_around<B: Bound>(
 }
 
 /// What must be stored in the end, and how the transaction must end.
-fn judge(
-    part: Part,
-    id: i64,
-    seen: &Seen,
-    result: &Result<(), Error>,
-    rows: &[i64],
-) -> Result<(), String> {
+fn judge(part: Part, id: i64, seen: &Seen, result: &Result<(), Error>, rows: &[i64]) -> Found {
     let doomed = part == Part::Participant && !seen.done;
     let expected = match part {
         Part::Participant if doomed => Vec::new(),
@@ -180,7 +174,7 @@ fn judge(
     } else {
         ""
     };
-    Err(format!(
+    fault(format!(
         "stored {rows:?} instead of {expected:?}{step}, the transaction said {result:?}"
     ))
 }
@@ -196,22 +190,24 @@ async fn sweep<B: Bound>(part: Part, course: Course) -> Option<Tally> {
         let mut seen = Seen::default();
         let result = if form == Form::Plain {
             let around = plainly_around(part, &subject.bed.db, id, n, &mut seen);
-            let limited = timeout(PLAIN_PATIENCE, around).await;
-            limited.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()))
+            timeout(PLAIN_PATIENCE, around).await.ok()
         } else {
-            around(part, &subject.bed.db, id, n, &mut seen).await
+            Some(around(part, &subject.bed.db, id, n, &mut seen).await)
         };
         let mut found: Vec<_> = subject.aftermath(form, id).await.into();
         let rows = subject.stored(&[id, id + 1, id + 2, id + 3]).await;
         tally.committed += usize::from(!seen.done && rows.len() > 2);
-        found.push(judge(part, id, &seen, &result, &rows));
+        found.push(match result {
+            Some(result) => judge(part, id, &seen, &result, &rows),
+            None => Err(Wrong::Hang("the transaction does not end")),
+        });
         if tally.judge(
             format_args!("{} {part:?} {start:?} n = {n}", B::LABEL),
             found,
         ) {
             subject.renew(true).await;
         }
-        if seen.done {
+        if seen.done || tally.is_hopeless() {
             return Some(tally);
         }
     }
@@ -248,7 +244,14 @@ async fn sweep_all<B: Bound>(label: &str, parts: &[Part], way: Way) {
         return;
     };
     report::<B>(&format!("{label}, {}", way.label), &ours, &plain, started);
-    if B::SERVER {
-        assert!(!plain.violations.is_empty(), "the sweep does not bite");
+    // A dropped savepoint breaks plain sqlx everywhere, a dropped statement only on MySQL,
+    // where the connection then waits for an answer that never comes.
+    match B::LABEL {
+        "sqlite" => {}
+        _ if parts.contains(&Part::PlainNested) => {
+            assert!(plain.faults() > 0, "the sweep does not bite");
+        }
+        "mysql" => assert!(!plain.violations.is_empty(), "the sweep does not bite"),
+        _ => {}
     }
 }

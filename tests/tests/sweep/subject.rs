@@ -8,13 +8,14 @@ use tx_runtime::Db;
 use tx_tests::{Bed, Proxy, Shape};
 
 use crate::statements::Bound;
+use crate::tally::{Found, Wrong, fault};
 use crate::work::{Form, work};
 
 /// How long the next user may take. A fault of ours must not pass as slowness.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same for plain sqlx, many of whose faults are waits without end.
-pub(crate) const PLAIN_PATIENCE: Duration = Duration::from_millis(700);
+pub(crate) const PLAIN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often a condition is looked at that comes true on its own.
 const STEP: Duration = Duration::from_millis(2);
@@ -95,21 +96,21 @@ impl<B: Bound> Subject<B> {
     }
 
     /// Whether what was dropped has left the pool as it should be; the error says how not.
-    async fn clean(&self, form: Form) -> Result<(), String> {
+    async fn clean(&self, form: Form) -> Found {
         if form != Form::Plain {
-            return self.bed.clean().await;
+            return self.bed.clean().await.map_err(Wrong::Fault);
         }
         if !self.comes_to_rest(PLAIN_PATIENCE).await {
-            return Err("a connection does not come back".to_owned());
+            return Err(Wrong::Hang("a connection does not come back"));
         }
         match self.bed.open_transactions().await {
             0 => Ok(()),
-            open => Err(format!("{open} open transaction(s)")),
+            open => fault(format!("{open} open transaction(s)")),
         }
     }
 
     /// What there is to say against the pool after a drop.
-    pub(crate) async fn aftermath(&self, form: Form, id: i64) -> [Result<(), String>; 2] {
+    pub(crate) async fn aftermath(&self, form: Form, id: i64) -> [Found; 2] {
         let next = self.next_user(form, id / 10).await;
         // What has once been found broken need not be waited for again.
         let skip = form == Form::Plain && next.is_err();
@@ -118,37 +119,37 @@ impl<B: Bound> Subject<B> {
     }
 
     /// Runs what the next user of the connection may want, right after the drop.
-    async fn next_user(&self, form: Form, n: i64) -> Result<(), String> {
+    async fn next_user(&self, form: Form, n: i64) -> Found {
         let patience = match form {
             Form::Plain => PLAIN_PATIENCE,
             _ => PATIENCE,
         };
         timeout(patience, self.use_next(form, n))
             .await
-            .unwrap_or_else(|_| Err("the next user waits without end".to_owned()))
+            .unwrap_or(Err(Wrong::Hang("the next user waits without end")))
     }
 
-    async fn use_next(&self, form: Form, n: i64) -> Result<(), String> {
-        let said = |what: &'static str| {
-            move |error: &dyn fmt::Display| format!("the next user's {what} fails: {error}")
+    async fn use_next(&self, form: Form, n: i64) -> Found {
+        let fails = |what: &str, error: &dyn fmt::Display| {
+            Wrong::Fault(format!("the next user's {what} fails: {error}"))
         };
         let db = &self.bed.db;
         let echo = B::echo(B::pool(db.pool()), n).await;
-        let echo = echo.map_err(|error| said("select")(&error))?;
+        let echo = echo.map_err(|error| fails("select", &error))?;
         if echo != n {
-            return Err(format!("the next user's select of {n} gives {echo}"));
+            return fault(format!("the next user's select of {n} gives {echo}"));
         }
         let alone = NEXT_USER + 10 * n;
         let inserted = B::put(B::pool(db.pool()), alone).await;
-        inserted.map_err(|error| said("insert")(&error))?;
+        inserted.map_err(|error| fails("insert", &error))?;
         if self.stored(&[alone]).await != [alone] {
-            return Err("the next user's autocommit insert is not visible".to_owned());
+            return fault("the next user's autocommit insert is not visible");
         }
         let scope = work(form, db, alone + 1).await;
-        scope.map_err(|error| said("transaction")(&error))?;
+        scope.map_err(|error| fails("transaction", &error))?;
         let scope = [alone + 1, alone + 2];
         if self.stored(&scope).await != scope {
-            return Err("the next user's transaction is not stored".to_owned());
+            return fault("the next user's transaction is not stored");
         }
         Ok(())
     }

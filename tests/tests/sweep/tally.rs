@@ -15,8 +15,26 @@ use crate::subject::Start;
 /// No work has that many await points; a sweep that comes here goes in circles.
 const MOST_POLLS: usize = 2_000;
 
+/// After so many waits in vain a sweep ends early: plain sqlx's would take minutes.
+const MOST_HANGS: usize = 3;
+
 /// How many sweeps run at once; each needs a few of the server's connections.
 const AT_ONCE: usize = 10;
+
+/// What may be wrong after a drop.
+pub(crate) enum Wrong {
+    Fault(String),
+    /// Somebody waits too long: for us a fault, for plain sqlx perhaps a slow machine.
+    Hang(&'static str),
+}
+
+/// What a look at one thing has found.
+pub(crate) type Found = Result<(), Wrong>;
+
+/// That something is as it should not be.
+pub(crate) fn fault(what: impl Into<String>) -> Found {
+    Err(Wrong::Fault(what.into()))
+}
 
 /// What a sweep, or several, have found.
 #[derive(Default)]
@@ -25,6 +43,8 @@ pub(crate) struct Tally {
     /// Cancelled, and stored all the same: COMMIT was under way.
     pub(crate) committed: usize,
     pub(crate) violations: Vec<String>,
+    /// How many of the violations are waits.
+    hangs: usize,
 }
 
 impl Tally {
@@ -32,21 +52,35 @@ impl Tally {
         self.cases += other.cases;
         self.committed += other.committed;
         self.violations.extend(other.violations);
+        self.hangs += other.hangs;
     }
 
     /// Writes down what is wrong, if anything is; tells whether.
-    pub(crate) fn judge(
-        &mut self,
-        case: fmt::Arguments<'_>,
-        found: Vec<Result<(), String>>,
-    ) -> bool {
+    pub(crate) fn judge(&mut self, case: fmt::Arguments<'_>, found: Vec<Found>) -> bool {
         self.cases += 1;
         let wrong: Vec<_> = found.into_iter().filter_map(Result::err).collect();
-        if !wrong.is_empty() {
-            self.violations
-                .push(format!("{case}: {}", wrong.join("; ")));
+        if wrong.is_empty() {
+            return false;
         }
-        !wrong.is_empty()
+        let hangs = wrong.iter().any(|wrong| matches!(wrong, Wrong::Hang(_)));
+        self.hangs += usize::from(hangs);
+        let texts = wrong.iter().map(|wrong| match wrong {
+            Wrong::Fault(text) => text,
+            Wrong::Hang(text) => *text,
+        });
+        let texts = texts.collect::<Vec<_>>().join("; ");
+        self.violations.push(format!("{case}: {texts}"));
+        true
+    }
+
+    /// Whether there is no use in going on.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.hangs >= MOST_HANGS
+    }
+
+    /// The violations that no slowness explains.
+    pub(crate) fn faults(&self) -> usize {
+        self.violations.len() - self.hangs
     }
 }
 
@@ -97,12 +131,13 @@ pub(crate) async fn together(sweeps: Vec<Planned>) -> Option<[Tally; 2]> {
 /// One line past the capture of the test runner: these numbers are what the test is for.
 pub(crate) fn report<B: Backend>(label: &str, ours: &Tally, plain: &Tally, started: Instant) {
     let line = format!(
-        "sweep: {} {label}: {} cases ({} stored though dropped), {} violations; plain sqlx {} of {}; {:.1?}",
+        "sweep: {} {label}: {} cases ({} stored though dropped), {} violations; plain sqlx {} faults and {} hangs in {}; {:.1?}",
         B::LABEL,
         ours.cases,
         ours.committed,
         ours.violations.len(),
-        plain.violations.len(),
+        plain.faults(),
+        plain.hangs,
         plain.cases,
         started.elapsed(),
     );
