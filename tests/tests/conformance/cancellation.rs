@@ -288,7 +288,7 @@ case! {
 }
 
 case! {
-    c_09_plain_sqlx on sqlite, postgres; pool = 1;
+    c_09_plain_sqlx on sqlite; pool = 1;
     "the evil: plain sqlx, dropped while it begins a savepoint, says Ok and loses rows";
     async fn<B>(bed) {
         plain_sqlx_lies(bed).await;
@@ -308,25 +308,25 @@ case! {
     }
 }
 
-/// Drops a savepoint's `begin` at each of its await points; the transaction around it goes on,
-/// and says at least once that it is committed while half of its rows are missing.
+/// Drops a savepoint's `begin` half-way; the transaction around it goes on, and says sooner or
+/// later that it is committed while half of its rows are missing.
 async fn plain_sqlx_lies<B: Backend>(bed: &Bed<B>) {
-    let mut lies = 0;
-    for n in 1..20 {
-        let id = 10 * i64::try_from(n).unwrap();
+    // How many polls there are depends on the moment, so each number comes many times.
+    for run in 0..300_u16 {
+        let id = 10 * i64::from(run);
         let insert = |id| format!("insert into t (id) values ({id})");
         let mut outer = bed.db.pool().begin().await.unwrap();
         B::exec(B::on(&mut outer), &insert(id)).await.unwrap();
-        let has_begun = poll_n(outer.begin(), n).await.0.is_some();
+        drop(poll_n(outer.begin(), usize::from(1 + run % 6)).await);
         let written = B::exec(B::on(&mut outer), &insert(id + 3)).await;
         let committed = outer.commit().await;
-        let stored = bed.rows().await.into_iter().filter(|row| *row >= id);
-        lies += usize::from(written.is_ok() && committed.is_ok() && stored.count() != 2);
-        if has_begun {
-            break;
+        let rows = bed.rows().await;
+        let stored = rows.into_iter().filter(|row| *row >= id).count();
+        if written.is_ok() && committed.is_ok() && stored != 2 {
+            return;
         }
     }
-    assert!(lies > 0, "plain sqlx has learned it");
+    panic!("plain sqlx has learned it");
 }
 
 case! {

@@ -68,7 +68,7 @@ async fn careless<B: Backend>(bed: &Bed<B>, id: i64) -> Result<(), Error> {
 
 /// Checks that `function` was told of the duplicate key in `by`.
 fn assert_told_of_duplicate<B: Backend>(
-    told: Result<impl fmt::Debug, Error>,
+    told: &Result<impl fmt::Debug, Error>,
     function: &str,
     by: &str,
 ) {
@@ -79,7 +79,7 @@ fn assert_told_of_duplicate<B: Backend>(
             cause,
             ..
         },
-    ) = &told
+    ) = told
     else {
         panic!("{told:?}");
     };
@@ -179,10 +179,8 @@ case! {
                 bed.db.set_rollback_only("not this part")
             });
             let nested = nested.await;
-            assert!(
-                matches!(&nested, Err(Error::RolledBack { reason, .. }) if reason == "not this part"),
-                "{nested:?}"
-            );
+            let Err(Error::RolledBack { reason, .. }) = &nested else { panic!("{nested:?}") };
+            assert_eq!(reason, "not this part");
             assert!(!bed.db.is_rollback_only());
             bed.insert(3).await?;
             // Set by a participant of the savepoint, it is the savepoint's owner that is told.
@@ -341,7 +339,7 @@ case! {
                 Ok::<_, Error>(())
             }).await
         });
-        assert_told_of_duplicate::<B>(told.await, "outer", "careless");
+        assert_told_of_duplicate::<B>(&told.await, "outer", "careless");
         assert_eq!(bed.rows().await, [9]);
     }
 }
@@ -421,7 +419,7 @@ case! {
         bed.control("delete from t").await;
 
         let told = careless(bed, 1).await;
-        assert_told_of_duplicate::<B>(told, "careless", "careless");
+        assert_told_of_duplicate::<B>(&told, "careless", "careless");
         assert!(bed.rows().await.is_empty());
     }
 }
@@ -441,7 +439,7 @@ case! {
     bed = Bed::<B>::build(|pool| pool, |builder| builder.tolerate_failed_statements(true));
     "PostgreSQL cannot tolerate a failed statement, whatever the switch says";
     async fn<B>(bed) {
-        assert_told_of_duplicate::<B>(careless(bed, 1).await, "careless", "careless");
+        assert_told_of_duplicate::<B>(&careless(bed, 1).await, "careless", "careless");
         assert!(bed.rows().await.is_empty());
     }
 }
@@ -743,10 +741,8 @@ case! {
             Ok::<_, Error>(())
         });
         let told = told.await;
-        assert!(
-            matches!(&told, Err(Error::UnexpectedRollback { cause, .. }) if cause.kind() == CauseKind::Dropped),
-            "{told:?}"
-        );
+        let Err(Error::UnexpectedRollback { cause, .. }) = &told else { panic!("{told:?}") };
+        assert_eq!(cause.kind(), CauseKind::Dropped);
         assert!(bed.rows().await.is_empty());
     }
 }

@@ -836,10 +836,10 @@ case! {
         let told = bed.db.transaction_with(outer, async || {
             bed.insert(1).await?;
             let refused = B::exec(&bed.db, DDL).await.map_err(Error::from);
-            assert!(
-                matches!(&refused, Err(Error::ImplicitCommit { function, .. }) if function.name() == "outer"),
-                "{refused:?}"
-            );
+            let Err(Error::ImplicitCommit { function, .. }) = &refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(function.name(), "outer");
             let refused = bed.insert(2).await.map_err(Error::from);
             assert!(matches!(refused, Err(Error::Doomed { .. })), "{refused:?}");
             Ok::<_, Error>(())
