@@ -30,6 +30,8 @@ pub enum CauseKind {
     /// The server ended or will not continue the transaction: a deadlock, a serialization
     /// failure, an implicit commit, a lost connection.
     TransactionGone,
+    /// A statement of the body had ended the transaction; what ran before may be stored.
+    EndedEarly,
     /// The transaction could not be begun.
     Begin,
     /// A participating function returned an error.
@@ -38,6 +40,8 @@ pub enum CauseKind {
     Panicked,
     /// A participating function's future was dropped before it finished.
     Dropped,
+    /// A scope that had joined was still open when the owner ended.
+    Outlived,
     /// `set_rollback_only` was called.
     RollbackOnly,
 }

@@ -149,19 +149,19 @@ pub enum Error {
         retryable: bool,
     },
 
-    /// The transaction had ended before COMMIT: by a COMMIT, ROLLBACK or DDL statement that
-    /// was run in it, or by the server. What ran before that may be stored.
+    /// The transaction had ended before its scope did: by a COMMIT, ROLLBACK or DDL statement
+    /// that was run in it, or by the server. What ran before that may be stored.
     #[error(
         "the transaction of {function} had already ended when it {meant}: a statement in it \
-         committed or rolled back, so what it wrote may be stored in part ({source}); keep \
+         committed or rolled back, so what it wrote may be stored in part ({cause}); keep \
          COMMIT, ROLLBACK and DDL out of the scope"
     )]
     EndedEarly {
-        /// The function whose transaction it was.
+        /// The function whose scope it was.
         function: Site,
-        /// The driver's error.
+        /// How that came to light.
         #[source]
-        source: sqlx::Error,
+        cause: Cause,
         /// What the scope returned.
         meant: String,
     },

@@ -1,9 +1,10 @@
 //! One level of a transaction: the transaction itself, or a savepoint in it.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::cause::Doom;
+use crate::cause::{Cause, CauseKind, Doom};
 use crate::error::Error;
 use crate::site::Site;
 
@@ -19,6 +20,8 @@ pub(crate) struct Level {
     number: usize,
     doom: OnceLock<Doom>,
     end: OnceLock<End>,
+    /// Scopes that have joined and not yet ended.
+    participants: AtomicUsize,
 }
 
 /// How a level's scope ended.
@@ -46,6 +49,7 @@ impl Level {
             number,
             doom: OnceLock::new(),
             end: OnceLock::new(),
+            participants: AtomicUsize::new(0),
         })
     }
 
@@ -118,6 +122,26 @@ impl Level {
     /// What doomed this very level.
     pub(crate) fn own_doom(&self) -> Option<&Doom> {
         self.doom.get()
+    }
+
+    pub(crate) fn join(&self) {
+        self.participants.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn part(&self) {
+        self.participants.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Dooms a level that is to end while a scope that joined it goes on: a participant that
+    /// is only half-way has not succeeded.
+    pub(crate) fn doom_if_outlived(&self) {
+        if self.participants.load(Ordering::Acquire) > 0 {
+            let cause = Cause::of_function(
+                CauseKind::Outlived,
+                "a scope that joined it was still open when it ended",
+            );
+            self.doom(Doom::new(self.site, cause));
+        }
     }
 
     pub(crate) fn finish(&self, end: End) {

@@ -88,8 +88,24 @@ pub(crate) struct Scope<DB: Dialect> {
 enum Role<DB: Dialect> {
     Owner(Arc<Transaction<DB>>),
     Savepoint(Arc<Transaction<DB>>, Arc<Level>),
-    Participant(Arc<Level>),
+    Participant(Participation),
     Autocommit,
+}
+
+/// A part in a level that another scope owns.
+struct Participation(Arc<Level>);
+
+impl Participation {
+    fn new(level: Arc<Level>) -> Self {
+        level.join();
+        Self(level)
+    }
+}
+
+impl Drop for Participation {
+    fn drop(&mut self) {
+        self.0.part();
+    }
 }
 
 /// Where the statements of a scope run.
@@ -212,7 +228,12 @@ impl<DB: Dialect> Scope<DB> {
         check_isolation(options, &transaction)?;
         if options.propagation != Propagation::Nested {
             let frame = frame(source, options, Some((&transaction, &level)));
-            return Ok(Self::with_role(options, frame, Role::Participant(level)));
+            let participation = Participation::new(level);
+            return Ok(Self::with_role(
+                options,
+                frame,
+                Role::Participant(participation),
+            ));
         }
         let savepoint = transaction.new_savepoint(&level, options.site);
         let frame = frame(source, options, Some((&transaction, &savepoint)));
@@ -265,21 +286,22 @@ impl<DB: Dialect> Scope<DB> {
     /// The endings that need no message to the server.
     fn leave_at_once(&mut self, intent: &Intent) -> Option<Result<(), Error>> {
         match (self.role.as_ref()?, intent) {
-            (Role::Autocommit, _) | (Role::Participant(_), Intent::Keep(_)) => Some(Ok(())),
-            (Role::Participant(level), Intent::GiveUp(error)) => {
+            (Role::Autocommit, _) => Some(Ok(())),
+            (Role::Participant(Participation(level)), Intent::Keep(_)) => Some(level.check_open()),
+            (Role::Participant(Participation(level)), Intent::GiveUp(error)) => {
                 let cause = Cause::of_function(CauseKind::Returned, error.as_str());
                 level.doom(Doom::new(self.site, cause));
                 Some(Ok(()))
             }
-            (Role::Owner(transaction), Intent::Keep(_))
-                if transaction.root().verdict().is_none() =>
-            {
-                transaction.end_if_unused().then_some(Ok(()))
+            (Role::Owner(transaction), Intent::Keep(_)) => {
+                transaction.root().doom_if_outlived();
+                let unused = transaction.root().verdict().is_none() && transaction.end_if_unused();
+                unused.then_some(Ok(()))
             }
             (Role::Owner(transaction), Intent::GiveUp(_)) => {
                 transaction.end_if_unused().then_some(Ok(()))
             }
-            _ => None,
+            (Role::Savepoint(..), _) => None,
         }
     }
 
@@ -312,7 +334,9 @@ impl<DB: Dialect> Drop for Scope<DB> {
             None | Some(Role::Autocommit) => {}
             Some(Role::Owner(transaction)) => transaction.abandon(),
             Some(Role::Savepoint(transaction, level)) => transaction.abandon_savepoint(&level),
-            Some(Role::Participant(level)) => level.doom(Doom::new(self.site, cause_of_drop())),
+            Some(Role::Participant(Participation(ref level))) => {
+                level.doom(Doom::new(self.site, cause_of_drop()));
+            }
         }
     }
 }
@@ -389,7 +413,7 @@ fn judge<DB: Dialect>(verdict: Verdict, function: Site, meant: Meant) -> Result<
         }),
         Verdict::EndedEarly(source) => Err(Error::EndedEarly {
             function,
-            source,
+            cause: Cause::of_database(CauseKind::EndedEarly, &source, false),
             meant: meant.into_text(),
         }),
         Verdict::Unknown(source) => Err(Error::CommitUnknown {
@@ -405,10 +429,17 @@ async fn release<DB: Dialect>(
     level: &Arc<Level>,
     meant: Meant,
 ) -> Result<(), Error> {
+    level.check_open()?;
+    level.doom_if_outlived();
     if level.verdict().is_none() {
-        return transaction.close_savepoint(level, true).await;
+        match transaction.close_savepoint(level, true).await {
+            // What doomed the transaction just now says more.
+            Err(_) if level.verdict().is_some() => {}
+            ended => return ended,
+        }
+    } else {
+        let _ = transaction.close_savepoint(level, false).await;
     }
-    let _ = transaction.close_savepoint(level, false).await;
     Err(unexpected_rollback(level, meant))
 }
 
@@ -427,10 +458,18 @@ fn unexpected_rollback(level: &Arc<Level>, meant: Meant) -> Error {
             },
         };
     }
+    let (cause, meant) = (doom.cause.clone(), meant.into_text());
+    if cause.kind() == CauseKind::EndedEarly {
+        return Error::EndedEarly {
+            function,
+            cause,
+            meant,
+        };
+    }
     Error::UnexpectedRollback {
         function,
         by: doom.by,
-        cause: doom.cause.clone(),
-        meant: meant.into_text(),
+        cause,
+        meant,
     }
 }

@@ -89,6 +89,16 @@ impl<DB: Dialect> TransactionStream<DB> {
         Poll::Ready(())
     }
 
+    /// Gives up a place in the queue for the connection that is no longer needed.
+    ///
+    /// A stream is not polled while its consumer is busy elsewhere; a place kept until then
+    /// would come to its turn unnoticed and keep everybody else from theirs.
+    fn stop_waiting(&mut self) {
+        if let Phase::Waiting(_) = self.phase {
+            self.phase = Phase::Reading;
+        }
+    }
+
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(mut wire) = self.position.transaction.try_wire() else {
             let transaction = Arc::clone(&self.position.transaction);
@@ -136,11 +146,10 @@ impl<DB: Dialect> Stream for TransactionStream<DB> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<dialect::Step<DB>>> {
         loop {
-            if let Some(step) = self.rows.pop() {
-                return Poll::Ready(Some(step));
-            }
-            if self.rows.has_ended() {
-                return Poll::Ready(None);
+            let step = self.rows.pop();
+            if step.is_some() || self.rows.has_ended() {
+                self.stop_waiting();
+                return Poll::Ready(step);
             }
             if self.advance(cx).is_pending() {
                 return Poll::Pending;

@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::cause::Doom;
+use crate::cause::{Cause, CauseKind, Doom};
 use crate::dialect::{Dialect, Fault};
 use crate::lease::Lease;
 use crate::level::Level;
@@ -207,12 +207,12 @@ impl<DB: Dialect> Wire<DB> {
             } => self.judge_statement(&level, function, failure),
             Step::OpenSavepoint(level) => match failure {
                 None => self.savepoints.push(level),
-                Some(failure) => doom_all(&level, failure),
+                Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
             },
             Step::CloseSavepoint(level) => {
                 self.forget_savepoint(&level);
                 if let Some(failure) = failure {
-                    doom_all(&level, failure);
+                    doom_all::<DB>(&level, failure, result.as_ref().err());
                 }
             }
         }
@@ -244,6 +244,13 @@ impl<DB: Dialect> Wire<DB> {
     }
 }
 
-fn doom_all(level: &Arc<Level>, failure: Failure) {
-    level.doom_transaction(&Doom::new(level.site(), failure.cause));
+/// A savepoint message failed: the savepoint is lost, or the transaction around it is.
+fn doom_all<DB: Dialect>(level: &Arc<Level>, failure: Failure, error: Option<&sqlx::Error>) {
+    let cause = match error {
+        Some(error) if DB::ended_early(error) => {
+            Cause::of_database(CauseKind::EndedEarly, error, false)
+        }
+        _ => failure.cause,
+    };
+    level.doom_transaction(&Doom::new(level.site(), cause));
 }

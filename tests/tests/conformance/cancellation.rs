@@ -525,13 +525,14 @@ case! {
     c_19 on postgres, mysql; pool = 3;
     "joined RequiresNew branches are transactions of their own, at the same time";
     async fn<B>(bed) {
-        let both_wrote = Barrier::new(2);
+        let (both_wrote, both_looked) = (Barrier::new(2), Barrier::new(2));
         let branch = async |id: i64, fails: bool| {
             bed.db
                 .transaction_with(NEW, async || {
                     bed.insert(id).await?;
                     both_wrote.wait().await;
                     assert_eq!(bed.visible().await?, [id]);
+                    both_looked.wait().await;
                     if fails { Err(Error::OutsideScope) } else { Ok(bed.pid().await?) }
                 })
                 .await

@@ -548,8 +548,8 @@ case! {
     }
 }
 
-/// Inserts the next id after the highest. Always the same text, because sqlx closes statements
-/// that no longer fit its cache in a way that costs 40 ms each on MySQL.
+/// Inserts the next id after the highest. Always the same text: with one text per row, each
+/// statement took 45 ms on MySQL once there were more than sqlx's cache of prepared ones holds.
 async fn insert_next<B: Backend>(bed: &Bed<B>) -> Result<(), Error> {
     let next = "insert into t (id) select coalesce(max(id) + 1, 0) from t";
     Ok(B::exec(&bed.db, next).await.map(drop)?)
