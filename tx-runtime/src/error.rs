@@ -152,9 +152,9 @@ pub enum Error {
     /// The transaction had ended before its scope did: by a COMMIT, ROLLBACK or DDL statement
     /// that was run in it, or by the server. What ran before that may be stored.
     #[error(
-        "the transaction of {function} had already ended when it {meant}: a statement in it \
-         committed or rolled back, so what it wrote may be stored in part ({cause}); keep \
-         COMMIT, ROLLBACK and DDL out of the scope"
+        "the transaction of {function} had already ended when it {meant}: a statement in it had \
+         ended it, so what it wrote may be stored in part ({cause}); keep COMMIT, ROLLBACK and \
+         DDL out of the scope"
     )]
     EndedEarly {
         /// The function whose scope it was.

@@ -433,14 +433,18 @@ async fn release<DB: Dialect>(
     level.doom_if_outlived();
     if level.verdict().is_none() {
         match transaction.close_savepoint(level, true).await {
-            // What doomed the transaction just now says more.
-            Err(_) if level.verdict().is_some() => {}
+            Err(_) if has_ended_early(level) => {}
             ended => return ended,
         }
     } else {
         let _ = transaction.close_savepoint(level, false).await;
     }
     Err(unexpected_rollback(level, meant))
+}
+
+fn has_ended_early(level: &Arc<Level>) -> bool {
+    let verdict = level.verdict();
+    verdict.is_some_and(|doom| doom.cause.kind() == CauseKind::EndedEarly)
 }
 
 /// The error of a scope that meant to keep its work and could not.
