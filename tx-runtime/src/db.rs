@@ -342,8 +342,10 @@ impl<DB: Dialect> DbBuilder<DB> {
     /// How many transactions of this `Db` one call chain has open at once; 2 by default.
     ///
     /// As many connections less one are kept free for chains that already hold one, so that
-    /// `RequiresNew` inside `Required` always finds its connection. A deeper chain raises
-    /// the number by itself, but the first time it may be refused.
+    /// `RequiresNew` inside `Required` always finds its connection; by default, a pool of ten
+    /// has nine top-level transactions open at most. A deeper chain raises the number by
+    /// itself, but the first time it may be refused. More than the pool's size counts as its
+    /// size.
     pub fn nesting_depth(mut self, depth: usize) -> Self {
         self.settings.nesting_depth = depth;
         self
