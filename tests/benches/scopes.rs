@@ -30,7 +30,7 @@ struct Sides<B: Backend> {
     hand: Pool<B>,
 }
 
-fn bench<B: Backend>(bencher: Bencher<'_, '_>, scenario: impl AsyncFn(&Sides<B>)) {
+fn bench<B: Backend>(bencher: Bencher<'_, '_>, scenario: &impl AsyncFn(&Sides<B>)) {
     let sides = RUNTIME.block_on(async {
         let bed = Bed::<B>::connected(POOL).await?;
         let hand = PoolOptions::new()
@@ -62,7 +62,7 @@ macro_rules! scenario {
 
             #[divan::bench(types = [$($database),+])]
             fn hand<B: Backend>(bencher: Bencher<'_, '_>) {
-                bench::<B>(bencher, async |sides| {
+                bench::<B>(bencher, &async |sides| {
                     let run: Result<(), sqlx::Error> = $hand(&sides.hand).await;
                     run.expect("the hand-written side runs");
                 });
@@ -70,7 +70,7 @@ macro_rules! scenario {
 
             #[divan::bench(types = [$($database),+])]
             fn ours<B: Backend>(bencher: Bencher<'_, '_>) {
-                bench::<B>(bencher, async |sides| {
+                bench::<B>(bencher, &async |sides| {
                     let run: Result<(), Error> = $ours(&sides.bed.db).await;
                     run.expect("our side runs");
                 });

@@ -13,6 +13,10 @@ pub enum Propagation {
     /// As `RequiresNew`, but only under a held lock: the work commits before the lock opens.
     Isolated,
     /// A savepoint in the caller's transaction, or a transaction of its own.
+    ///
+    /// If it fails or is dropped, the transaction around it goes on without its work. Dropped
+    /// in the moment its savepoint is being released, its work can no longer be undone alone,
+    /// and the transaction around it is doomed.
     Nested,
     /// Join the caller's transaction; without one, an error.
     Mandatory,

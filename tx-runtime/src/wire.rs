@@ -51,7 +51,8 @@ pub(crate) enum Step<DB: Dialect> {
         rows: Arc<Rows<DB>>,
     },
     OpenSavepoint(Arc<Level>),
-    CloseSavepoint(Arc<Level>),
+    Release(Arc<Level>),
+    RollBackTo(Arc<Level>),
     End,
 }
 
@@ -209,7 +210,14 @@ impl<DB: Dialect> Wire<DB> {
                 None => self.savepoints.push(level),
                 Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
             },
-            Step::CloseSavepoint(level) => {
+            Step::Release(level) => {
+                self.forget_savepoint(&level);
+                match failure {
+                    Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
+                    None => level.doom_outer_if_abandoned(),
+                }
+            }
+            Step::RollBackTo(level) => {
                 self.forget_savepoint(&level);
                 if let Some(failure) = failure {
                     doom_all::<DB>(&level, failure, result.as_ref().err());
