@@ -4,7 +4,7 @@
 //! all the others do the same. Ordered admission by nesting level rules that out. Let the
 //! pool have `size` connections and let chains hold at most `depth` of them at once (declared
 //! with `nesting_depth`, raised when a deeper chain is seen). A request is of level *k* if its
-//! chain holds *k* connections. For every level *j*, at most `size - (depth - 1 - j)`
+//! chain holds *k* connections, or waits for them in another branch. For every level *j*, at most `size - (depth - 1 - j)`
 //! connections are out to requests of levels up to *j*.
 //!
 //! **Why somebody always goes on.** Suppose every chain waits. Take one that waits at the
@@ -75,11 +75,15 @@ impl Admission {
         self.size
     }
 
-    /// Waits for the right to one more connection for a chain that holds `holders`.
+    /// Waits for the right to one more connection, for a request inside `level` transactions
+    /// of which `holders` have theirs already.
     ///
     /// Dropping the future gives up the place in the queue.
-    pub(crate) async fn admit(self: &Arc<Self>, holders: &[Holder]) -> Result<Permit, Impossible> {
-        let level = holders.len();
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        level: usize,
+        holders: &[Holder],
+    ) -> Result<Permit, Impossible> {
         if level >= self.size {
             return Err(Impossible { needed: level + 1 });
         }
@@ -209,14 +213,14 @@ mod tests {
     async fn one_connection_is_kept_for_nested_requests() {
         let admission = Admission::new(4, 2);
         let outer = [
-            admission.admit(&[]).await.unwrap(),
-            admission.admit(&[]).await.unwrap(),
-            admission.admit(&[]).await.unwrap(),
+            admission.admit(0, &[]).await.unwrap(),
+            admission.admit(0, &[]).await.unwrap(),
+            admission.admit(0, &[]).await.unwrap(),
         ];
-        let fourth = admission.admit(&[]);
+        let fourth = admission.admit(0, &[]);
         tokio::pin!(fourth);
         assert!(futures_util::poll!(&mut fourth).is_pending());
-        let nested = admission.admit(&[1]).await.unwrap();
+        let nested = admission.admit(1, &[1]).await.unwrap();
         drop(nested);
         assert!(futures_util::poll!(&mut fourth).is_pending());
         drop(outer);
@@ -226,32 +230,32 @@ mod tests {
     #[tokio::test]
     async fn a_pool_of_one_refuses_nesting_at_once() {
         let admission = Admission::new(1, 2);
-        let _outer = admission.admit(&[]).await.unwrap();
-        assert_eq!(admission.admit(&[1]).await.unwrap_err().needed, 2);
+        let _outer = admission.admit(0, &[]).await.unwrap();
+        assert_eq!(admission.admit(1, &[1]).await.unwrap_err().needed, 2);
     }
 
     #[tokio::test]
     async fn a_circle_among_undeclared_depths_is_refused() {
         let admission = Admission::new(3, 2);
-        let _a = admission.admit(&[]).await.unwrap();
-        let _b = admission.admit(&[]).await.unwrap();
-        let _a2 = admission.admit(&[1]).await.unwrap();
-        let b_waits = admission.admit(&[2]);
+        let _a = admission.admit(0, &[]).await.unwrap();
+        let _b = admission.admit(0, &[]).await.unwrap();
+        let _a2 = admission.admit(1, &[1]).await.unwrap();
+        let b_waits = admission.admit(1, &[2]);
         tokio::pin!(b_waits);
         assert!(futures_util::poll!(&mut b_waits).is_pending());
-        assert!(admission.admit(&[1, 11]).await.is_err());
+        assert!(admission.admit(2, &[1, 11]).await.is_err());
     }
 
     #[tokio::test]
     async fn a_dropped_waiter_gives_its_turn_away() {
         let admission = Admission::new(2, 2);
-        let outer = admission.admit(&[]).await.unwrap();
+        let outer = admission.admit(0, &[]).await.unwrap();
         {
-            let gone = admission.admit(&[]);
+            let gone = admission.admit(0, &[]);
             tokio::pin!(gone);
             assert!(futures_util::poll!(&mut gone).is_pending());
         }
-        let next = admission.admit(&[]);
+        let next = admission.admit(0, &[]);
         tokio::pin!(next);
         assert!(futures_util::poll!(&mut next).is_pending());
         drop(outer);

@@ -5,7 +5,6 @@
 //! `join!`, `select!`, dropped futures and moves between worker threads cannot mix chains.
 
 use std::any::Any;
-use std::future::Future;
 use std::sync::Arc;
 
 use crate::level::Level;
@@ -26,14 +25,14 @@ pub(crate) struct Frame {
     parent: Option<Arc<Self>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Link {
     Scope(ScopeLink),
     Lock(Arc<Held>),
 }
 
 /// A scope as its inner calls see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ScopeLink {
     pub(crate) db: DbId,
     pub(crate) site: Site,
@@ -41,7 +40,7 @@ pub(crate) struct ScopeLink {
 }
 
 /// What statements of a scope stand on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Ground {
     /// A level of a transaction; the type behind `transaction` is the `Db`'s own.
     Transaction {
@@ -68,6 +67,11 @@ impl Frame {
 
     pub(crate) fn lock(held: Arc<Held>) -> Arc<Self> {
         Self::over_current(Link::Lock(held))
+    }
+
+    /// The scope of this frame once more, as the innermost entry of the running chain.
+    pub(crate) fn again(&self) -> Arc<Self> {
+        Self::over_current(self.link.clone())
     }
 
     fn over_current(link: Link) -> Arc<Self> {
@@ -123,6 +127,9 @@ pub(crate) fn locks() -> Vec<Arc<Held>> {
 }
 
 /// Runs `body` with `frame` as the innermost entry of its chain.
-pub(crate) async fn within<F: Future>(frame: Arc<Frame>, body: F) -> F::Output {
-    CHAIN.scope(frame, body).await
+pub(crate) async fn within<T>(frame: &Arc<Frame>, body: impl AsyncFnOnce() -> T) -> T {
+    // The call itself belongs inside as well: a closure that is no `async` one looks its
+    // scope up before it returns its future.
+    let future = CHAIN.sync_scope(Arc::clone(frame), || body());
+    CHAIN.scope(Arc::clone(frame), future).await
 }

@@ -227,7 +227,7 @@ impl<DB: Dialect> Db<DB> {
             return body().await;
         }
         let held = Arc::new(locks.take(key).await?);
-        chain::within(Frame::lock(held), body()).await
+        chain::within(&Frame::lock(held), body).await
     }
 
     /// Has the current scope roll back whatever its body returns.

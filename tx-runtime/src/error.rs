@@ -207,8 +207,8 @@ pub enum Error {
     /// The pool cannot hold as many connections at once as the call chain needs.
     #[error(
         "{function} needs a further connection while {outer} in the same call chain holds one, and \
-         the pool of {size} cannot give it: raise `max_connections` to at least {needed}, or declare \
-         `nesting_depth({needed})` on the Db if chains are that deep, or join instead"
+         the pool of {size} cannot give it without a deadlock: declare `nesting_depth({needed})` on \
+         the Db, over a pool of at least {needed}, or join instead"
     )]
     PoolTooSmall {
         /// The function that needed the connection.
@@ -317,12 +317,15 @@ impl Error {
             }
             Self::Begin { retryable, .. } | Self::Commit { retryable, .. } => *retryable,
             Self::ConnectionTimeout { .. } | Self::LockTimeout { .. } => true,
-            Self::Database(error) => crate::dialect::is_retryable(error),
+            Self::Database(error) | Self::Savepoint { source: error, .. } => {
+                crate::dialect::is_retryable(error)
+            }
             _ => false,
         }
     }
 
-    /// What became of the scope's work.
+    /// What became of the scope's work, if it had a transaction; without one its statements
+    /// were stored one by one.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {

@@ -114,21 +114,6 @@ impl Level {
         }
     }
 
-    /// The savepoint was released although its owner was dropped meanwhile. Its work can no
-    /// longer be told from that of the level around it, which must not keep it: whoever
-    /// dropped the owner takes it for undone.
-    pub(crate) fn doom_outer_if_abandoned(&self) {
-        if let Some(outer) = &self.parent
-            && self.is_abandoned()
-        {
-            let cause = Cause::of_function(
-                CauseKind::Dropped,
-                "its future was dropped while its savepoint was being released",
-            );
-            outer.doom(Doom::new(self.site, cause));
-        }
-    }
-
     /// Why this level cannot commit, if it cannot: its own doom or that of one around it.
     pub(crate) fn verdict(self: &Arc<Self>) -> Option<&Doom> {
         self.outwards().find_map(|level| level.doom.get())

@@ -69,21 +69,26 @@ pub(crate) async fn operate<DB: Dialect>(
     lease: &mut Lease<DB>,
     operation: Operation<DB>,
 ) -> Report<DB> {
-    let result = match operation {
+    match operation {
         Operation::Run(query, want) => {
-            statement::run::<DB>(lease.use_connection(), query, want).await
-        }
-        Operation::Stream(query, rows) => {
-            let failure = rows.read(lease.use_connection(), query).await;
-            return Report {
-                result: Ok(Answer::default()),
-                failure,
+            let connection = lease.use_connection();
+            let result = statement::run::<DB>(connection, query, want).await;
+            let failure = match &result {
+                Ok(_) => None,
+                Err(error) => Some(Failure::confirmed::<DB>(error, connection).await),
             };
+            Report { result, failure }
         }
-        Operation::Task(task) => carry_out(lease, task).await.map(|()| Answer::default()),
-    };
-    let failure = result.as_ref().err().map(Failure::of::<DB>);
-    Report { result, failure }
+        Operation::Stream(query, rows) => Report {
+            failure: rows.read(lease.use_connection(), query).await,
+            result: Ok(Answer::default()),
+        },
+        Operation::Task(task) => {
+            let result = carry_out(lease, task).await.map(|()| Answer::default());
+            let failure = result.as_ref().err().map(Failure::of::<DB>);
+            Report { result, failure }
+        }
+    }
 }
 
 async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result<(), sqlx::Error> {

@@ -14,9 +14,8 @@ pub enum Propagation {
     Isolated,
     /// A savepoint in the caller's transaction, or a transaction of its own.
     ///
-    /// If it fails or is dropped, the transaction around it goes on without its work. Dropped
-    /// in the moment its savepoint is being released, its work can no longer be undone alone,
-    /// and the transaction around it is doomed.
+    /// If it fails or is dropped, the transaction around it goes on without its work. As with
+    /// COMMIT, a RELEASE that was sent counts: dropped in that moment, its work stays.
     Nested,
     /// Join the caller's transaction; without one, an error.
     Mandatory,

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use crate::dialect::{Dialect, Step};
 use crate::prepared::Prepared;
@@ -32,6 +32,8 @@ struct State<DB: Dialect> {
     rest: VecDeque<Step<DB>>,
     demand: Demand,
     ended: bool,
+    /// The consumer, while it waits for what somebody else may read.
+    consumer: Option<Waker>,
 }
 
 impl<DB: Dialect> State<DB> {
@@ -57,6 +59,7 @@ impl<DB: Dialect> Rows<DB> {
             rest: VecDeque::new(),
             demand: Demand::Next,
             ended: false,
+            consumer: None,
         }))
     }
 
@@ -84,10 +87,26 @@ impl<DB: Dialect> Rows<DB> {
     }
 
     /// Has the rest read into the buffer, so that the connection comes free.
-    pub(crate) fn read_all(&self) {
+    ///
+    /// Whoever reads polls with a waker of its own; the guard wakes the consumer when that
+    /// reader has come to an end or is dropped.
+    pub(crate) fn read_all(self: &Arc<Self>) -> WakeConsumer<DB> {
         let mut state = self.state();
         if state.demand == Demand::Next {
             state.demand = Demand::All;
+        }
+        WakeConsumer(Arc::clone(self))
+    }
+
+    /// Notes who waits, or that nobody does.
+    pub(crate) fn set_consumer(&self, consumer: Option<&Waker>) {
+        self.state().consumer = consumer.cloned();
+    }
+
+    fn wake_consumer(&self) {
+        let consumer = self.state().consumer.take();
+        if let Some(consumer) = consumer {
+            consumer.wake();
         }
     }
 
@@ -107,20 +126,28 @@ impl<DB: Dialect> Rows<DB> {
         connection: &mut DB::Connection,
         query: Prepared<DB>,
     ) -> Option<Failure> {
-        let mut failure = None;
+        let mut failed = None;
         let mut steps = DB::fetch_many(connection, query);
         while self.wanted().await {
             match poll_fn(|cx| steps.as_mut().poll_next(cx)).await {
                 None => break,
                 Some(Ok(step)) => self.push(Ok(step)),
                 Some(Err(error)) => {
-                    failure = Some(Failure::of::<DB>(&error));
-                    self.push(Err(error));
+                    failed = Some(error);
                     break;
                 }
             }
         }
         drop(steps);
+        let failure = match failed {
+            None => None,
+            Some(error) => {
+                let failure = Failure::confirmed::<DB>(&error, connection).await;
+                // Last, so that the consumer finds its scope doomed when it sees the error.
+                self.push(Err(error));
+                Some(failure)
+            }
+        };
         self.state().ended = true;
         failure
     }
@@ -153,5 +180,14 @@ impl<DB: Dialect> Rows<DB> {
             }
         })
         .await
+    }
+}
+
+/// Wakes a stream's consumer when it is dropped.
+pub(crate) struct WakeConsumer<DB: Dialect>(Arc<Rows<DB>>);
+
+impl<DB: Dialect> Drop for WakeConsumer<DB> {
+    fn drop(&mut self) {
+        self.0.wake_consumer();
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cause::{Cause, CauseKind, Doom};
-use crate::chain::{self, Found, Frame, Ground, ScopeLink};
+use crate::chain::{self, Frame, Ground, ScopeLink};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;
@@ -34,9 +34,7 @@ where
         Ok(scope) => scope,
         Err(refused) => return R::from_result(Err(refused.into())),
     };
-    let result = chain::within(Arc::clone(&scope.frame), body())
-        .await
-        .into_result();
+    let result = chain::within(&scope.frame, body).await.into_result();
     let intent = match &result {
         Ok(_) => Intent::Keep(Meant::Ok),
         Err(error) if rules.commits(error) => Intent::Keep(Meant::Kept(rules.describe(error))),
@@ -117,7 +115,8 @@ pub(crate) struct Position<DB: Dialect> {
 }
 
 impl<DB: Dialect> Position<DB> {
-    fn of_scope(scope: &ScopeLink) -> Option<Self> {
+    /// The position that a chain entry stands for, if it is in a transaction.
+    pub(crate) fn of(scope: &ScopeLink) -> Option<Self> {
         let Ground::Transaction { transaction, level } = &scope.ground else {
             return None;
         };
@@ -126,16 +125,6 @@ impl<DB: Dialect> Position<DB> {
             level: Arc::clone(level),
             function: scope.site,
         })
-    }
-
-    /// The position that a chain's innermost scope stands for, if it is in a transaction.
-    ///
-    /// Locks that were taken inside that scope protect what is done from here on, so they
-    /// go over to the transaction.
-    pub(crate) fn of(found: &Found<'_>) -> Option<Self> {
-        let position = Self::of_scope(found.scope)?;
-        position.transaction.adopt(found.locks.clone());
-        Some(position)
     }
 }
 
@@ -146,7 +135,7 @@ pub(crate) fn nearest_transaction<DB: Dialect>(
 ) -> Option<Arc<Transaction<DB>>> {
     let mut next = frame.and_then(|frame| frame.find(source.id()));
     while let Some(found) = next {
-        if let Some(position) = Position::of_scope(found.scope) {
+        if let Some(position) = Position::of(found.scope) {
             return Some(position.transaction);
         }
         next = found.parent.and_then(|frame| frame.find(source.id()));
@@ -163,7 +152,7 @@ impl<DB: Dialect> Scope<DB> {
         chain::current(|frame| {
             let position = frame
                 .and_then(|frame| frame.find(source.id()))
-                .and_then(|found| Position::of(&found));
+                .and_then(|found| Position::of(found.scope));
             match options.propagation.entry(position.is_some()) {
                 entry @ (Entry::Begin | Entry::BeginUnderLock) => {
                     let locks = frame.map_or_else(Vec::new, Frame::locks);
@@ -181,7 +170,10 @@ impl<DB: Dialect> Scope<DB> {
                     function: options.site,
                 }),
                 Entry::Savepoint | Entry::Join | Entry::RefuseInside => match position {
-                    Some(position) => Self::inside(source, options, position),
+                    Some(position) => {
+                        let locks = frame.map_or_else(Vec::new, Frame::locks);
+                        Self::inside(source, options, position, locks)
+                    }
                     None => Err(Error::NoTransaction {
                         function: options.site,
                     }),
@@ -214,6 +206,7 @@ impl<DB: Dialect> Scope<DB> {
         source: &Arc<Source<DB>>,
         options: &TransactionOptions,
         position: Position<DB>,
+        locks: Vec<Arc<Held>>,
     ) -> Result<Self, Error> {
         let Position {
             transaction, level, ..
@@ -226,6 +219,8 @@ impl<DB: Dialect> Scope<DB> {
         }
         level.check(options.site)?;
         check_isolation(options, &transaction)?;
+        // What is done from here on may rely on them, and is stored when it is.
+        transaction.adopt(locks);
         if options.propagation != Propagation::Nested {
             let frame = frame(source, options, Some((&transaction, &level)));
             let participation = Participation::new(level);
@@ -263,6 +258,14 @@ impl<DB: Dialect> Scope<DB> {
     /// Whether the scope has a transaction, or a part in one.
     pub(crate) fn has_transaction(&self) -> bool {
         !matches!(self.role, None | Some(Role::Autocommit))
+    }
+
+    /// The level of another scope that this one has joined.
+    pub(crate) fn joined_level(&self) -> Option<Arc<Level>> {
+        match &self.role {
+            Some(Role::Participant(Participation(level))) => Some(Arc::clone(level)),
+            _ => None,
+        }
     }
 
     fn is_participant(&self) -> bool {
@@ -433,12 +436,12 @@ async fn release<DB: Dialect>(
     level.doom_if_outlived();
     if level.verdict().is_none() {
         match transaction.close_savepoint(level, true).await {
+            Err(Error::Doomed { .. }) => {}
             Err(_) if has_ended_early(level) => {}
             ended => return ended,
         }
-    } else {
-        let _ = transaction.close_savepoint(level, false).await;
     }
+    let _ = transaction.close_savepoint(level, false).await;
     Err(unexpected_rollback(level, meant))
 }
 

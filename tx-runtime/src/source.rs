@@ -59,7 +59,11 @@ pub(crate) struct Source<DB: Dialect> {
 /// The connections that a call chain already holds.
 #[derive(Debug, Default)]
 pub(crate) struct Holding {
-    pub(crate) transactions: Vec<Holder>,
+    /// How many transactions around the request hold a connection or wait for one.
+    pub(crate) level: usize,
+    /// Those that hold one.
+    pub(crate) holders: Vec<Holder>,
+    /// The innermost of them all.
     pub(crate) innermost: Option<Site>,
 }
 
@@ -189,7 +193,7 @@ impl<DB: Dialect> Source<DB> {
         let writer = self.writer_turn(purpose).await;
         let permit = self
             .admission
-            .admit(&holding.transactions)
+            .admit(holding.level, &holding.holders)
             .await
             .map_err(|impossible| Error::PoolTooSmall {
                 function,
@@ -229,6 +233,8 @@ impl<DB: Dialect> Source<DB> {
             attempts -= 1;
             if attempts == 0
                 || self.pool.options().get_test_before_acquire()
+                // It is in this process, and closing it would lose the database.
+                || self.concurrency == Concurrency::Exclusive
                 || lease.use_connection().ping().await.is_ok()
             {
                 lease.mark_clean();

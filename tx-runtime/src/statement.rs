@@ -51,6 +51,19 @@ impl Failure {
             cause: Cause::of_database(kind, error, DB::is_retryable(error)),
         }
     }
+
+    /// As [`of`](Self::of), with the database asked whether the failed statement has cost more
+    /// than itself.
+    pub(crate) async fn confirmed<DB: Dialect>(
+        error: &sqlx::Error,
+        connection: &mut DB::Connection,
+    ) -> Self {
+        let mut failure = Self::of::<DB>(error);
+        if failure.fault == Fault::Statement && !DB::has_survived(connection).await {
+            failure.fault = Fault::Transaction;
+        }
+        failure
+    }
 }
 
 /// Runs one statement on a connection to its end.

@@ -102,7 +102,12 @@ impl<DB: Dialect> TransactionStream<DB> {
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(mut wire) = self.position.transaction.try_wire() else {
             let transaction = Arc::clone(&self.position.transaction);
-            self.phase = Phase::Waiting(Box::pin(async move { transaction.settle().await }));
+            let (function, rows) = (self.position.function, Arc::clone(&self.rows));
+            self.phase = Phase::Waiting(Box::pin(async move {
+                if let Err(error) = transaction.settle(function).await {
+                    rows.fail(error.into_statement_error());
+                }
+            }));
             return Poll::Ready(());
         };
         if !wire.advance_stream(&self.rows, cx) && !self.rows.has_ended() {
@@ -110,7 +115,11 @@ impl<DB: Dialect> TransactionStream<DB> {
             let closed = Error::TransactionClosed { function };
             self.rows.fail(closed.into_statement_error());
         }
-        if self.rows.has_step() || self.rows.has_ended() {
+        // Set before the wire is let go, so that whoever takes it next wakes this consumer.
+        let ready = self.rows.has_step() || self.rows.has_ended();
+        self.rows.set_consumer((!ready).then(|| cx.waker()));
+        drop(wire);
+        if ready {
             Poll::Ready(())
         } else {
             Poll::Pending

@@ -30,10 +30,15 @@ impl<DB: Dialect> Target<DB> {
     /// Where a statement goes whose code has `frame` as its innermost chain entry.
     pub(crate) fn of(source: &Arc<Source<DB>>, frame: Option<&Frame>) -> Self {
         match frame.and_then(|frame| frame.find(source.id())) {
-            Some(found) => Position::of(&found).map_or_else(
-                || Self::autocommit(source, frame, found.scope.site),
-                Self::Transaction,
-            ),
+            Some(found) => match Position::of(found.scope) {
+                Some(position) => {
+                    // The statement may rely on locks that were taken since the transaction
+                    // began, so they go over to it.
+                    position.transaction.adopt(found.locks);
+                    Self::Transaction(position)
+                }
+                None => Self::autocommit(source, frame, found.scope.site),
+            },
             None if source.settings().autocommit_outside_scopes => {
                 Self::autocommit(source, frame, Site::OUTSIDE)
             }

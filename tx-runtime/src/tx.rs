@@ -78,17 +78,16 @@ impl<DB: Dialect> Tx<'_, DB> {
     /// # Errors
     ///
     /// As [`Db::begin_with`](crate::Db::begin_with).
-    pub fn begin_with(
-        &mut self,
-        options: TransactionOptions,
-    ) -> impl Future<Output = Result<Tx<'_, DB>, Error>> + Send {
-        let frame = Arc::clone(self.scope.frame());
-        chain::within(frame, async move { Tx::over(&self.source, &options) })
+    pub async fn begin_with(&mut self, options: TransactionOptions) -> Result<Tx<'_, DB>, Error> {
+        let frame = self.scope.frame().again();
+        chain::within(&frame, async || Tx::over(&self.source, &options)).await
     }
 
     /// Runs `body` with this transaction as the scope that the `Db` finds.
+    ///
+    /// The scopes of other `Db`s, and locks, stay as they are where this is called.
     pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
-        chain::within(Arc::clone(self.scope.frame()), body()).await
+        chain::within(&self.scope.frame().again(), body).await
     }
 
     /// Commits, or gives a savepoint's work to the transaction around it.
@@ -97,9 +96,13 @@ impl<DB: Dialect> Tx<'_, DB> {
     ///
     /// [`Error::UnexpectedRollback`] if a statement or participant had failed,
     /// [`Error::Commit`], [`Error::EndedEarly`] or [`Error::CommitUnknown`] by the server's
-    /// answer. `Ok` means that the server said COMMIT.
+    /// answer. `Ok` means that the server said COMMIT, or RELEASE for a savepoint. A `Tx` that
+    /// joined commits with the owner of the transaction; it gets [`Error::Doomed`] if that can
+    /// only roll back by now.
     pub async fn commit(mut self) -> Result<(), Error> {
-        self.scope.leave(Intent::Keep(Meant::Ok)).await
+        let joined = self.scope.joined_level();
+        self.scope.leave(Intent::Keep(Meant::Ok)).await?;
+        joined.map_or(Ok(()), |level| level.check(self.scope.site()))
     }
 
     /// Rolls back and returns when that is certain.
@@ -109,7 +112,8 @@ impl<DB: Dialect> Tx<'_, DB> {
     /// # Errors
     ///
     /// [`Error::NoTransaction`] if the mode gave it none (`Supports`, `NotSupported` or
-    /// `Never`): its statements were stored one by one. A connection on which ROLLBACK fails
+    /// `Never`): its statements were stored one by one. [`Error::TransactionClosed`] if it had
+    /// joined a transaction that has ended. A connection on which ROLLBACK fails
     /// is closed, and the server rolls back.
     pub async fn rollback(mut self) -> Result<(), Error> {
         if !self.scope.has_transaction() {
@@ -117,12 +121,15 @@ impl<DB: Dialect> Tx<'_, DB> {
                 function: self.scope.site(),
             });
         }
+        if let Some(joined) = self.scope.joined_level() {
+            joined.check_open()?;
+        }
         let reason = "it was rolled back by hand".to_owned();
         self.scope.leave(Intent::GiveUp(reason)).await
     }
 
     pub(crate) fn target(&self) -> Target<DB> {
-        Target::of(&self.source, Some(self.scope.frame()))
+        Target::of(&self.source, Some(&self.scope.frame().again()))
     }
 }
 

@@ -51,8 +51,7 @@ pub(crate) enum Step<DB: Dialect> {
         rows: Arc<Rows<DB>>,
     },
     OpenSavepoint(Arc<Level>),
-    Release(Arc<Level>),
-    RollBackTo(Arc<Level>),
+    CloseSavepoint(Arc<Level>),
     End,
 }
 
@@ -82,6 +81,10 @@ impl<DB: Dialect> Wire<DB> {
 
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self.line, Line::Busy(_))
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.line, Line::Busy(Step::End))
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -158,9 +161,10 @@ impl<DB: Dialect> Wire<DB> {
         let Line::Busy(step) = &self.line else {
             return Ok(Answer::default());
         };
-        if let Step::Stream { rows, .. } = step {
-            rows.read_all();
-        }
+        let _consumer = match step {
+            Step::Stream { rows, .. } => Some(rows.read_all()),
+            _ => None,
+        };
         let progress = poll_fn(|cx| match &mut self.session {
             Some(session) => session.poll(cx),
             None => Poll::Pending,
@@ -210,14 +214,7 @@ impl<DB: Dialect> Wire<DB> {
                 None => self.savepoints.push(level),
                 Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
             },
-            Step::Release(level) => {
-                self.forget_savepoint(&level);
-                match failure {
-                    Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
-                    None => level.doom_outer_if_abandoned(),
-                }
-            }
-            Step::RollBackTo(level) => {
+            Step::CloseSavepoint(level) => {
                 self.forget_savepoint(&level);
                 if let Some(failure) = failure {
                     doom_all::<DB>(&level, failure, result.as_ref().err());

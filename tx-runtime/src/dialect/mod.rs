@@ -113,6 +113,13 @@ pub trait Dialect: Driver + sealed::Sealed {
         Self::control(connection, "ROLLBACK".into_sql_str())
     }
 
+    /// Whether the transaction is still there after a statement of it has failed.
+    #[doc(hidden)]
+    #[must_use]
+    fn has_survived(_: &mut Self::Connection) -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
+
     /// What `error` means for the transaction.
     #[doc(hidden)]
     fn fault(error: &sqlx::Error) -> Fault;

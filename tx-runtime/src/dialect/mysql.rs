@@ -27,6 +27,8 @@ fn commits_implicitly(sql: &str) -> bool {
         !words.next_is(&["temporary", "prepare"])
     } else if is_one_of(first, &["lock", "unlock"]) {
         words.next_is(&["table", "tables"])
+    } else if is_one_of(first, &["analyze"]) {
+        words.next_is(&["table", "local", "no_write_to_binlog"])
     } else {
         is_one_of(first, ALWAYS_COMMIT)
     }
@@ -89,7 +91,7 @@ impl Dialect for MySql {
     fn fault(error: &sqlx::Error) -> Fault {
         driver_independent_fault(error).unwrap_or_else(|| match number(error) {
             Some(DEADLOCK | SNAPSHOT_CONFLICT) => Fault::Transaction,
-            Some(1053 | 1927 | 2006 | 2013) => Fault::Connection,
+            Some(1053 | 1927 | 2006 | 2013 | 4031) => Fault::Connection,
             _ => Fault::Statement,
         })
     }
@@ -147,6 +149,7 @@ mod tests {
             "alter table t add c int",
             "truncate t",
             "lock tables t write",
+            "analyze table t",
         ] {
             assert!(commits_implicitly(sql), "{sql}");
         }
@@ -156,6 +159,7 @@ mod tests {
             "drop temporary table t",
             "insert into t values (1)",
             "select * from t lock in share mode",
+            "analyze select * from t",
         ] {
             assert!(!commits_implicitly(sql), "{sql}");
         }

@@ -10,6 +10,7 @@ const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 const ACTIVE_TRANSACTION: &str = "25001";
+const ABORTED_TRANSACTION: &str = "25P02";
 const NO_ACTIVE_TRANSACTION: &str = "25P01";
 
 fn code(error: &sqlx::Error) -> Option<&str> {
@@ -24,7 +25,11 @@ fn says(error: &sqlx::Error, text: &str) -> bool {
 }
 
 fn lost_connection(code: &str) -> bool {
-    code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03")
+    code.starts_with("08")
+        || matches!(
+            code,
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04"
+        )
 }
 
 /// Whether a backslash quotes the next character inside a string, by default.
@@ -41,17 +46,26 @@ impl Dialect for Postgres {
     fn begin_sql(isolation: Option<Isolation>) -> &'static str {
         match isolation {
             // BEGIN inside a transaction that somebody left open on the connection only
-            // warns; there now() is older than this message, and the cast fails. A query
-            // would fix the snapshot of the higher levels too early; they need no such
-            // check, since PostgreSQL refuses to set a level after the first query. No
-            // column and no row: nothing to decode.
+            // warns; there now() is older than this message, and the cast fails. No column
+            // and no row: nothing to decode.
             None => {
                 "BEGIN; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
             }
-            Some(Isolation::ReadUncommitted) => "BEGIN ISOLATION LEVEL READ UNCOMMITTED",
-            Some(Isolation::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
-            Some(Isolation::RepeatableRead) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
-            Some(Isolation::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            Some(Isolation::ReadUncommitted) => {
+                "BEGIN ISOLATION LEVEL READ UNCOMMITTED; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
+            }
+            Some(Isolation::ReadCommitted) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
+            }
+            // At these levels that query would fix the snapshot too early. After a first query
+            // the server refuses another level than the one in force, and one of these two is
+            // another.
+            Some(Isolation::RepeatableRead) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+            }
+            Some(Isolation::Serializable) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+            }
         }
     }
 
@@ -77,7 +91,8 @@ impl Dialect for Postgres {
     }
 
     fn found_open_transaction(error: &sqlx::Error) -> bool {
-        code(error) == Some(ACTIVE_TRANSACTION) || says(error, "tx_runtime: left open")
+        matches!(code(error), Some(ACTIVE_TRANSACTION | ABORTED_TRANSACTION))
+            || says(error, "tx_runtime: left open")
     }
 
     fn nothing_to_roll_back(_: &sqlx::Error) -> bool {

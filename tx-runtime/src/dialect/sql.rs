@@ -52,6 +52,8 @@ fn after<'a>(text: &'a str, end: &str) -> &'a str {
 pub(super) fn controls_transaction(sql: &str, backslashes: bool) -> bool {
     starts_with_control(sql)
         || (has_several_statements(sql)
+            // The body of a trigger or procedure has its own semicolons, BEGIN and END.
+            && !Words::of(sql).next_is(&["create"])
             && Statements::of(sql, backslashes).any(starts_with_control))
 }
 
@@ -149,10 +151,17 @@ fn starts_with_control(sql: &str) -> bool {
     } else if is_one_of(first, &["start", "prepare"]) {
         words.next_is(&["transaction"])
     } else if is_one_of(first, &["set"]) {
-        words.next_is(&["transaction", "autocommit"])
+        words.next_is(&["transaction"]) || sets_autocommit(sql)
     } else {
         is_one_of(first, &["rollback"]) && !rolls_back_to_savepoint(&mut words)
     }
+}
+
+/// MySQL's switch, by any of its spellings (`@@`, SESSION, one assignment of several).
+fn sets_autocommit(sql: &str) -> bool {
+    let lower = sql.to_ascii_lowercase();
+    let mut after = lower.split("autocommit").skip(1);
+    after.any(|rest| rest.trim_start().starts_with(['=', ':']))
 }
 
 fn rolls_back_to_savepoint(after_rollback: &mut Words<'_>) -> bool {
@@ -191,6 +200,8 @@ mod tests {
             "select $x$; commit $x$; select 2",
             "insert into t values (1); insert into t values ('ä; commit')",
             "do $$ begin perform 1; end $$",
+            "create trigger x after insert on t begin select 1; end",
+            "set @note = 'no autocommit here'; select 1",
         ] {
             assert!(!controls_transaction(sql, false), "{sql}");
         }
@@ -214,6 +225,9 @@ mod tests {
             "start transaction read only",
             "set transaction isolation level serializable",
             "SET autocommit = 0",
+            "set session autocommit=0",
+            "SET @@autocommit = 0",
+            "set @x = 1, autocommit = 0",
             "prepare transaction 'x'",
         ] {
             assert!(controls_transaction(sql, false), "{sql}");

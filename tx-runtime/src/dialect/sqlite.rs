@@ -75,6 +75,14 @@ impl Dialect for Sqlite {
         }
     }
 
+    async fn has_survived(connection: &mut SqliteConnection) -> bool {
+        // Some failures end the whole transaction (`OR ROLLBACK`, a full disk), and the error
+        // does not say so. BEGIN fails while there is one; where it succeeds, the end of the
+        // scope rolls it back.
+        let begun = Self::control(connection, "BEGIN".into_sql_str()).await;
+        begun.is_err_and(|error| says(&error, "within a transaction"))
+    }
+
     fn fault(error: &sqlx::Error) -> Fault {
         driver_independent_fault(error).unwrap_or_else(|| match extended_code(error) {
             Some(BUSY_SNAPSHOT) => Fault::Transaction,
@@ -91,7 +99,9 @@ impl Dialect for Sqlite {
     }
 
     fn found_open_transaction(error: &sqlx::Error) -> bool {
+        // The second is the driver's counter, which another user of the pool left behind.
         says(error, "within a transaction")
+            || matches!(error, sqlx::Error::InvalidSavePointStatement)
     }
 
     fn nothing_to_roll_back(error: &sqlx::Error) -> bool {

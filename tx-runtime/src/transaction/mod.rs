@@ -42,7 +42,9 @@ pub(crate) struct Transaction<DB: Dialect> {
     /// Told whenever a savepoint's scope ends.
     savepoint_ended: Notify,
     savepoints: AtomicUsize,
-    /// Readable while somebody else has the wire, which is when admission asks.
+    /// Whether it waits for a connection or has one, and whether it has. Readable while
+    /// somebody else has the wire, which is when admission asks.
+    wants_connection: AtomicBool,
     holds_connection: AtomicBool,
     /// Where to clean up if the scope is dropped outside of a runtime.
     runtime: OnceLock<Handle>,
@@ -75,6 +77,7 @@ impl<DB: Dialect> Transaction<DB> {
             wire: tokio::sync::Mutex::new(wire),
             savepoint_ended: Notify::new(),
             savepoints: AtomicUsize::new(0),
+            wants_connection: AtomicBool::new(false),
             holds_connection: AtomicBool::new(false),
             runtime: OnceLock::new(),
             adopted: Mutex::default(),
@@ -141,16 +144,20 @@ impl<DB: Dialect> Transaction<DB> {
             .map_or_else(Holding::default, Transaction::holding);
         let mut attempts = self.source.begin_attempts();
         loop {
+            // Set while it waits as well: a branch of the same scope that asks meanwhile is
+            // inside this transaction, whichever is served first.
+            let wanting = Wanting::mark(&self.wants_connection);
             let lease = self
                 .source
                 .lease(function, Purpose::Transaction, &holding)
                 .await?;
+            wanting.keep();
             self.holds_connection.store(true, Ordering::Release);
             self.runtime.get_or_init(|| lease.runtime().clone());
             let Err(source) = wire.begin(lease, sql).await else {
                 return Ok(());
             };
-            self.holds_connection.store(false, Ordering::Release);
+            self.let_go();
             attempts -= 1;
             // Nothing has run yet, so a dead or unclean connection can be replaced unseen.
             let replaceable =
@@ -169,11 +176,12 @@ impl<DB: Dialect> Transaction<DB> {
     pub(crate) fn holding(self: &Arc<Self>) -> Holding {
         let mut holding = Holding::default();
         let around = std::iter::successors(Some(self), |inner| inner.outer.as_ref());
-        for transaction in around.filter(|t| t.holds_connection.load(Ordering::Acquire)) {
-            holding
-                .transactions
-                .push(Arc::as_ptr(transaction) as Holder);
+        for transaction in around.filter(|t| t.wants_connection.load(Ordering::Acquire)) {
+            holding.level += 1;
             holding.innermost.get_or_insert(transaction.root.site());
+            if transaction.holds_connection.load(Ordering::Acquire) {
+                holding.holders.push(Arc::as_ptr(transaction) as Holder);
+            }
         }
         holding
     }
@@ -248,6 +256,10 @@ impl<DB: Dialect> Transaction<DB> {
         if let Ok(lease) = rollback.await {
             return lease;
         }
+        if self.try_wire().is_some_and(|wire| wire.is_ending()) {
+            // A COMMIT that was sent is waited for however long the server takes.
+            return self.settle_and_roll_back().await;
+        }
         tracing::warn!(
             scope = %self.root.site(),
             "a statement that its scope no longer waits for did not end in time; its connection is closed"
@@ -276,16 +288,43 @@ impl<DB: Dialect> Transaction<DB> {
         lease
     }
 
+    fn let_go(&self) {
+        self.holds_connection.store(false, Ordering::Release);
+        self.wants_connection.store(false, Ordering::Release);
+    }
+
     fn over(&self, mut wire: Turn<'_, DB>) {
         self.source.keep_spent(wire.take_spent());
         drop(wire);
         self.root.finish(End::Closed);
-        self.holds_connection.store(false, Ordering::Release);
+        self.let_go();
         self.savepoint_ended.notify_waiters();
         self.adopted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+    }
+}
+
+/// Says that a connection is wanted, until the wait is given up or has led to one.
+struct Wanting<'a>(Option<&'a AtomicBool>);
+
+impl<'a> Wanting<'a> {
+    fn mark(wants: &'a AtomicBool) -> Self {
+        wants.store(true, Ordering::Release);
+        Self(Some(wants))
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        if let Some(wants) = self.0 {
+            wants.store(false, Ordering::Release);
+        }
     }
 }
 

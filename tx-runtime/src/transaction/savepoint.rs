@@ -53,14 +53,29 @@ impl<DB: Dialect> Transaction<DB> {
         level: &Arc<Level>,
         keep: bool,
     ) -> Result<(), Error> {
-        let mut wire = self.locked(level.site(), Instant::now()).await?;
-        if self.root.own_doom().is_none() {
-            close_on_server(&mut wire, level, keep).await?;
-        }
-        level.finish(End::Closed);
-        drop(wire);
+        let closed = self.try_close(level, keep).await;
+        // Whoever waits for this savepoint goes on in any case; one that could not be closed
+        // is rolled back by the next to use the connection.
+        level.finish(if closed.is_ok() {
+            End::Closed
+        } else {
+            End::Abandoned
+        });
         self.savepoint_ended.notify_waiters();
-        Ok(())
+        closed
+    }
+
+    async fn try_close(&self, level: &Arc<Level>, keep: bool) -> Result<(), Error> {
+        let mut wire = self.locked(level.site(), Instant::now()).await?;
+        if keep {
+            // While this waited, the owner may have ended, or a statement that was still under
+            // way may have failed.
+            level.check(level.site())?;
+        }
+        if self.root.own_doom().is_some() {
+            return Ok(());
+        }
+        close_on_server(&mut wire, level, keep).await
     }
 
     /// A savepoint's scope was dropped: the next to use the connection rolls it back.
@@ -91,7 +106,7 @@ async fn close_on_server<DB: Dialect>(
         return roll_back_to(wire, level).await;
     }
     let sql = level.sql("RELEASE SAVEPOINT ");
-    control(wire, Step::Release(Arc::clone(level)), sql)
+    control(wire, Step::CloseSavepoint(Arc::clone(level)), sql)
         .await
         .map_err(|source| Error::Savepoint {
             function: level.site(),
@@ -103,7 +118,7 @@ pub(super) async fn roll_back_to<DB: Dialect>(
     wire: &mut Wire<DB>,
     level: &Arc<Level>,
 ) -> Result<(), Error> {
-    let step = Step::RollBackTo(Arc::clone(level));
+    let step = Step::CloseSavepoint(Arc::clone(level));
     control(wire, step, level.rollback_sql())
         .await
         .map_err(|source| Error::Savepoint {

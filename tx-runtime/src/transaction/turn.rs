@@ -23,8 +23,8 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     /// Waits for the wire and sees through what is under way on it.
-    pub(crate) async fn settle(&self) {
-        drop(self.settled().await);
+    pub(crate) async fn settle(&self, function: Site) -> Result<(), Error> {
+        self.locked(function, Instant::now()).await.map(drop)
     }
 
     /// As [`ready`](Self::ready), if it takes no waiting and no message.
@@ -54,6 +54,14 @@ impl<DB: Dialect> Transaction<DB> {
         }
         if !level.is_root() {
             self.open_savepoints(&mut wire, level).await?;
+        }
+        if let Err(late) = level.check(function) {
+            // The scope has ended while this began its transaction, and its clean-up may have
+            // given up waiting for the wire.
+            if self.root.check_open().is_err() {
+                wire.discard();
+            }
+            return Err(late.into_statement_error());
         }
         Ok(wire)
     }
