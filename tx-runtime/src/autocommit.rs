@@ -41,12 +41,8 @@ impl<DB: Dialect> Autocommit<DB> {
     }
 
     /// Runs an operation on a connection and sees it through even if the caller is gone.
-    pub(crate) async fn run(
-        self,
-        sql: &str,
-        operation: Operation<DB>,
-    ) -> Result<Answer<DB>, sqlx::Error> {
-        let mut lease = self.lease(sql).await?;
+    pub(crate) async fn run(self, operation: Operation<DB>) -> Result<Answer<DB>, sqlx::Error> {
+        let mut lease = self.lease(operation.sql()).await?;
         let runtime = lease.runtime().clone();
         let locks = self.locks;
         let work = async move {

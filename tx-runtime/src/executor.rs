@@ -27,7 +27,7 @@ macro_rules! execute_through_target {
             {
                 let query = Prepared::of(query);
                 let target = self.target().admit(query.text());
-                Box::pin(target.run(query, Want::Summary, |answer| Ok(answer.summary)))
+                target.run(query, Want::Summary, |answer| Ok(answer.summary))
             }
 
             fn fetch_many<'e, 'q: 'e, E>(
@@ -59,7 +59,7 @@ macro_rules! execute_through_target {
             {
                 let query = Prepared::of(query);
                 let target = self.target().admit(query.text());
-                Box::pin(target.run(query, Want::AllRows, |answer| Ok(answer.rows)))
+                target.run(query, Want::AllRows, |answer| Ok(answer.rows))
             }
 
             fn fetch_one<'e, 'q: 'e, E>(
@@ -72,9 +72,9 @@ macro_rules! execute_through_target {
             {
                 let query = Prepared::of(query);
                 let target = self.target().admit(query.text());
-                Box::pin(target.run(query, Want::FirstRow, |answer| {
+                target.run(query, Want::FirstRow, |answer| {
                     answer.first.ok_or(sqlx::Error::RowNotFound)
-                }))
+                })
             }
 
             fn fetch_optional<'e, 'q: 'e, E>(
@@ -87,7 +87,7 @@ macro_rules! execute_through_target {
             {
                 let query = Prepared::of(query);
                 let target = self.target().admit(query.text());
-                Box::pin(target.run(query, Want::FirstRow, |answer| Ok(answer.first)))
+                target.run(query, Want::FirstRow, |answer| Ok(answer.first))
             }
 
             fn prepare_with<'e>(

@@ -28,6 +28,17 @@ pub(crate) enum Task<DB: Dialect> {
     Describe(SqlStr, Product<Describe<DB>>),
 }
 
+impl<DB: Dialect> Operation<DB> {
+    /// The statement's text; empty for what is not the caller's own.
+    pub(crate) fn sql(&self) -> &str {
+        match self {
+            Self::Run(query, _) | Self::Stream(query, _) => query.text(),
+            Self::Task(Task::Prepare(sql, ..) | Task::Describe(sql, _)) => sql.as_str(),
+            Self::Task(_) => "",
+        }
+    }
+}
+
 /// Where an operation puts what is neither rows nor a summary.
 pub(crate) struct Product<T>(Arc<Mutex<Option<T>>>);
 

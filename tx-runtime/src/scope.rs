@@ -128,6 +128,15 @@ impl<DB: Dialect> Position<DB> {
     }
 }
 
+impl<DB: Dialect> Position<DB> {
+    /// Whether a statement could be sent this moment.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.transaction
+            .ready_now(&self.level, self.function)
+            .is_some()
+    }
+}
+
 /// The transaction of `db` nearest in the chain, running or suspended.
 pub(crate) fn nearest_transaction<DB: Dialect>(
     source: &Source<DB>,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::SqlStr;
 use sqlx_core::describe::Describe;
@@ -18,6 +19,7 @@ use crate::site::Site;
 use crate::source::{Holding, Source};
 use crate::statement::{Answer, Want};
 use crate::stream::{AutocommitStream, RefusedStream, RowsOnly, TransactionStream};
+use crate::transaction;
 
 /// The way of one statement.
 pub(crate) enum Target<DB: Dialect> {
@@ -59,28 +61,25 @@ impl<DB: Dialect> Target<DB> {
 
     /// Runs a statement and takes from its answer what the caller wants.
     ///
-    /// One future without layers: its size is allocated and copied for every statement.
-    pub(crate) async fn run<T>(
+    /// The box is needed for sqlx anyway. It is made for what the statement has before it:
+    /// most find their transaction ready, and a small future is allocated and copied faster.
+    pub(crate) fn run<T: Send + 'static>(
         self,
         query: Prepared<DB>,
         want: Want,
-        pick: fn(Answer<DB>) -> Result<T, sqlx::Error>,
-    ) -> Result<T, sqlx::Error> {
-        let answer = match self {
-            Self::Transaction(position) => {
-                let operation = Operation::Run(query, want);
-                let transaction = position.transaction;
-                transaction
-                    .run(position.level, position.function, operation)
-                    .await?
+        pick: Pick<DB, T>,
+    ) -> BoxFuture<'static, Result<T, sqlx::Error>> {
+        let operation = Operation::Run(query, want);
+        match self {
+            Self::Transaction(position) if position.is_ready() => {
+                Box::pin(run_ready(position, operation, pick))
             }
+            Self::Transaction(position) => Box::pin(run_in_turn(position, operation, pick)),
             Self::Autocommit(autocommit) => {
-                let sql = query.text().to_owned();
-                Box::pin(autocommit.run(&sql, Operation::Run(query, want))).await?
+                Box::pin(async move { pick(autocommit.run(operation).await?) })
             }
-            Self::Refused(error) => return Err(error.into_statement_error()),
-        };
-        pick(answer)
+            Self::Refused(error) => Box::pin(std::future::ready(Err(error.into_statement_error()))),
+        }
     }
 
     pub(crate) fn stream(self, query: Prepared<DB>) -> BoxStream<'static, Step<DB>> {
@@ -127,14 +126,8 @@ impl<DB: Dialect> Target<DB> {
     async fn carry_out(self, sql: &str, task: Task<DB>) -> Result<(), sqlx::Error> {
         let operation = Operation::Task(task);
         match self.admit(sql) {
-            Self::Transaction(position) => {
-                let transaction = position.transaction;
-                transaction
-                    .run(position.level, position.function, operation)
-                    .await
-                    .map(drop)
-            }
-            Self::Autocommit(autocommit) => autocommit.run(sql, operation).await.map(drop),
+            Self::Transaction(position) => run_in_turn(position, operation, |_| Ok(())).await,
+            Self::Autocommit(autocommit) => autocommit.run(operation).await.map(drop),
             Self::Refused(error) => Err(error.into_statement_error()),
         }
     }
@@ -160,6 +153,41 @@ impl<DB: Dialect> Target<DB> {
             _ => self,
         }
     }
+}
+
+/// What a caller wants of an answer.
+type Pick<DB, T> = fn(Answer<DB>) -> Result<T, sqlx::Error>;
+
+async fn run_ready<DB: Dialect, T>(
+    position: Position<DB>,
+    operation: Operation<DB>,
+    pick: Pick<DB, T>,
+) -> Result<T, sqlx::Error> {
+    let Position {
+        transaction,
+        level,
+        function,
+    } = position;
+    let wire = match transaction.ready_now(&level, function) {
+        Some(wire) => wire,
+        // Somebody was faster.
+        None => Box::pin(transaction.ready(&level, function)).await?,
+    };
+    pick(transaction::run(wire, level, function, operation).await?)
+}
+
+async fn run_in_turn<DB: Dialect, T>(
+    position: Position<DB>,
+    operation: Operation<DB>,
+    pick: Pick<DB, T>,
+) -> Result<T, sqlx::Error> {
+    let Position {
+        transaction,
+        level,
+        function,
+    } = position;
+    let wire = transaction.ready(&level, function).await?;
+    pick(transaction::run(wire, level, function, operation).await?)
 }
 
 fn interference_error(interference: Interference, function: Site, sql: &str) -> Error {

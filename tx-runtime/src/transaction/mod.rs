@@ -110,23 +110,6 @@ impl<DB: Dialect> Transaction<DB> {
         }
     }
 
-    /// Runs an operation at `level`, on behalf of `function`.
-    pub(crate) async fn run(
-        &self,
-        level: Arc<Level>,
-        function: Site,
-        operation: Operation<DB>,
-    ) -> Result<Answer<DB>, sqlx::Error> {
-        let mut wire = match self.ready_now(&level, function) {
-            Some(wire) => wire,
-            // Boxed, so that only the statement that begins the transaction, or has to
-            // wait, pays for all that this may take.
-            None => Box::pin(self.ready(&level, function)).await?,
-        };
-        wire.start(Step::Statement { level, function }, operation)?;
-        wire.finish().await
-    }
-
     async fn begin(&self, wire: &mut Wire<DB>, function: Site) -> Result<(), Error> {
         let begun = self.try_begin(wire, function).await;
         if let Err(error) = &begun {
@@ -304,6 +287,17 @@ impl<DB: Dialect> Transaction<DB> {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
     }
+}
+
+/// Runs an operation on a wire that is ready for `level`, on behalf of `function`.
+pub(crate) async fn run<DB: Dialect>(
+    mut wire: Turn<'_, DB>,
+    level: Arc<Level>,
+    function: Site,
+    operation: Operation<DB>,
+) -> Result<Answer<DB>, sqlx::Error> {
+    wire.start(Step::Statement { level, function }, operation)?;
+    wire.finish().await
 }
 
 /// Says that a connection is wanted, until the wait is given up or has led to one.
