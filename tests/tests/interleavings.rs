@@ -1,6 +1,7 @@
 //! Branches, drops and leftovers that once met in the wrong order: each case is a defect
 //! that was found by review and must not come back.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -381,5 +382,36 @@ case! {
             Err(Error::SecondWriter { .. }) if !B::SERVER => {}
             Err(other) => panic!("{other:?}"),
         }
+    }
+}
+case! {
+    lock_stays_with_the_tx_that_ran_under_it on sqlite, postgres, mysql;
+    "a statement through &tx or within it, under a lock, keeps the lock until the tx ends";
+    async fn<B>(bed) {
+        for through_within in [true, false] {
+            let tx = bed.db.begin().await.unwrap();
+            bed.db.locked("k", async || {
+                if through_within {
+                    tx.within(async || Ok::<_, Error>(bed.insert(1).await?)).await?;
+                } else {
+                    B::exec(&tx, "insert into t (id) values (2)").await?;
+                }
+                Ok::<_, Error>(())
+            }).await.unwrap();
+            let ending = Cell::new(false);
+            let next = bed.db.locked("k", async || Ok::<_, Error>(ending.get()));
+            let end = async {
+                // Answers from the server: the lock had the time to open.
+                for _ in 0..5 {
+                    B::int(&tx, "select 1").await?;
+                }
+                ending.set(true);
+                tx.commit().await
+            };
+            let (next, end) = join!(next, end);
+            end.unwrap();
+            assert!(next.unwrap(), "open before the tx ended (within: {through_within})");
+        }
+        assert_eq!(bed.rows().await, [1, 2]);
     }
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::chain;
+use crate::chain::{self, Frame};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::options::TransactionOptions;
 use crate::propagation::Propagation;
-use crate::scope::{Intent, Meant, Scope};
+use crate::scope::{Intent, Meant, Position, Scope};
 use crate::source::Source;
 use crate::target::Target;
 
@@ -79,15 +79,14 @@ impl<DB: Dialect> Tx<'_, DB> {
     ///
     /// As [`Db::begin_with`](crate::Db::begin_with).
     pub async fn begin_with(&mut self, options: TransactionOptions) -> Result<Tx<'_, DB>, Error> {
-        let frame = self.scope.frame().again();
-        chain::within(&frame, async || Tx::over(&self.source, &options)).await
+        chain::within(&self.here(), async || Tx::over(&self.source, &options)).await
     }
 
     /// Runs `body` with this transaction as the scope that the `Db` finds.
     ///
     /// The scopes of other `Db`s, and locks, stay as they are where this is called.
     pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
-        chain::within(&self.scope.frame().again(), body).await
+        chain::within(&self.here(), body).await
     }
 
     /// Commits, or gives a savepoint's work to the transaction around it.
@@ -129,7 +128,22 @@ impl<DB: Dialect> Tx<'_, DB> {
     }
 
     pub(crate) fn target(&self) -> Target<DB> {
-        Target::of(&self.source, Some(&self.scope.frame().again()))
+        Target::of(&self.source, Some(&self.here()))
+    }
+
+    /// This transaction's scope as the innermost entry of the chain that uses it now.
+    ///
+    /// What that chain has locked protects what is done here, so the locks go over to the
+    /// transaction, which may have begun before they were taken.
+    fn here(&self) -> Arc<Frame> {
+        let frame = self.scope.frame().again();
+        let found = frame.find(self.source.id());
+        if let Some(position) = found.and_then(|found| Position::<DB>::of(found.scope))
+            && position.level.check_open().is_ok()
+        {
+            position.transaction.adopt(chain::locks());
+        }
+        frame
     }
 }
 
