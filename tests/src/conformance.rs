@@ -127,7 +127,7 @@ macro_rules! case {
     };
     ($id:ident on $($database:ident),+; bed = $make:expr; $title:literal; async fn<$B:ident>($bed:ident) $body:block) => {
         mod $id {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "not every body names something of its module")]
             use super::*;
 
             async fn run<$B: $crate::Backend>() {
@@ -142,7 +142,7 @@ macro_rules! case {
     };
     ($id:ident on $($database:ident),+; bed = $make:expr; $title:literal; async fn<$B:ident>($bed:ident, $proxy:ident) $body:block) => {
         mod $id {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "not every body names something of its module")]
             use super::*;
 
             async fn run<$B: $crate::Backend>() {

@@ -71,9 +71,15 @@ async fn open_transaction_in_the_pool_is_seen<B: Backend>() {
     let mut connection = bed.db.pool().acquire().await.unwrap();
     B::raw(B::on(&mut connection), "BEGIN").await.unwrap();
     drop(connection);
-    while bed.db.pool().num_idle() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    // The pool tells nobody when a connection is back.
+    let back = async {
+        while bed.db.pool().num_idle() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), back)
+        .await
+        .unwrap();
     assert_eq!(bed.open_transactions().await, 1);
     let clean = tokio::spawn(async move { bed.assert_clean().await });
     let panic = clean.await.unwrap_err().into_panic();

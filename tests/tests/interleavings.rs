@@ -415,3 +415,22 @@ case! {
         assert_eq!(bed.rows().await, [1, 2]);
     }
 }
+
+case! {
+    asking_keeps_no_lock on sqlite, postgres, mysql;
+    "asking a scope about itself under a lock does not hand the lock to its transaction";
+    async fn<B>(bed) {
+        bed.db.transaction(async || {
+            bed.insert(1).await?;
+            bed.db.locked("k", async || {
+                assert!(bed.db.is_in_transaction() && !bed.db.is_rollback_only());
+                Ok::<_, Error>(())
+            }).await?;
+            let db = bed.db.clone();
+            // A chain of its own, while this transaction is still open.
+            let next = tokio::spawn(async move { db.locked("k", async || Ok::<_, Error>(())).await });
+            next.await.unwrap()
+        }).await.unwrap();
+        assert_eq!(bed.rows().await, [1]);
+    }
+}

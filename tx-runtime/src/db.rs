@@ -275,17 +275,19 @@ impl<DB: Dialect> Db<DB> {
     }
 
     fn position(&self, function: Site) -> Result<Position<DB>, Error> {
-        match self.target() {
-            Target::Transaction(position) => Ok(position),
-            _ => Err(Error::NoTransaction { function }),
-        }
+        self.here().ok_or(Error::NoTransaction { function })
     }
 
     fn current_level(&self) -> Option<Arc<Level>> {
-        match self.target() {
-            Target::Transaction(position) => Some(position.level),
-            _ => None,
-        }
+        self.here().map(|position| position.level)
+    }
+
+    /// Where a statement would run in a transaction; asking commits nobody to anything.
+    fn here(&self) -> Option<Position<DB>> {
+        chain::current(|frame| {
+            let found = frame.and_then(|frame| frame.find(self.source.id()));
+            found.and_then(|found| Position::of(found.scope))
+        })
     }
 }
 

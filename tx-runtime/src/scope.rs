@@ -126,9 +126,7 @@ impl<DB: Dialect> Position<DB> {
             function: scope.site,
         })
     }
-}
 
-impl<DB: Dialect> Position<DB> {
     /// Whether a statement could be sent this moment.
     pub(crate) fn is_ready(&self) -> bool {
         self.transaction
@@ -171,8 +169,7 @@ impl<DB: Dialect> Scope<DB> {
                         });
                     }
                     let outer = nearest_transaction(source, frame);
-                    let scope = Self::begin(source, options, outer, locks);
-                    Ok(scope)
+                    Ok(Self::begin(source, options, outer, locks))
                 }
                 Entry::Autocommit => Ok(Self::autocommit(source, options)),
                 Entry::RefuseWithout => Err(Error::NoTransaction {

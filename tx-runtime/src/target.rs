@@ -163,17 +163,12 @@ async fn run_ready<DB: Dialect, T>(
     operation: Operation<DB>,
     pick: Pick<DB, T>,
 ) -> Result<T, sqlx::Error> {
-    let Position {
-        transaction,
-        level,
-        function,
-    } = position;
-    let wire = match transaction.ready_now(&level, function) {
-        Some(wire) => wire,
-        // Somebody was faster.
-        None => Box::pin(transaction.ready(&level, function)).await?,
-    };
-    pick(transaction::run(wire, level, function, operation).await?)
+    let (level, function) = (Arc::clone(&position.level), position.function);
+    if let Some(wire) = position.transaction.ready_now(&level, function) {
+        return pick(transaction::run(wire, level, function, operation).await?);
+    }
+    // Somebody was faster.
+    Box::pin(run_in_turn(position, operation, pick)).await
 }
 
 async fn run_in_turn<DB: Dialect, T>(
@@ -181,12 +176,8 @@ async fn run_in_turn<DB: Dialect, T>(
     operation: Operation<DB>,
     pick: Pick<DB, T>,
 ) -> Result<T, sqlx::Error> {
-    let Position {
-        transaction,
-        level,
-        function,
-    } = position;
-    let wire = transaction.ready(&level, function).await?;
+    let (level, function) = (position.level, position.function);
+    let wire = position.transaction.ready(&level, function).await?;
     pick(transaction::run(wire, level, function, operation).await?)
 }
 

@@ -57,7 +57,7 @@ async fn drop_in_flight<T: std::fmt::Debug>(work: impl Future<Output = T>, trap:
     trap.release();
 }
 
-/// Waits, with a bound, until nobody holds row 1 any more.
+/// Waits, with a bound, until nobody holds row 1 any more; only asking tells.
 async fn until_free<B: Backend>(bed: &Bed<B>) {
     for _ in 0..500 {
         if bed.free(1).await {

@@ -50,7 +50,7 @@ fn foreign_key_code<B: Backend>() -> &'static str {
     if B::SERVER { "23503" } else { "787" }
 }
 
-/// Waits, with a bound, until the pool has let its broken connection go.
+/// Waits, with a bound, until the pool has let its broken connection go; only asking tells.
 async fn until_empty<B: Backend>(bed: &Bed<B>) {
     for _ in 0..500 {
         if bed.db.pool().size() == 0 {
