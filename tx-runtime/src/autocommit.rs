@@ -28,7 +28,15 @@ pub(crate) struct Autocommit<DB: Dialect> {
 }
 
 impl<DB: Dialect> Autocommit<DB> {
+    /// A connection: that of a lock which the chain holds, if nobody uses it.
     pub(crate) async fn lease(&self, sql: &str) -> Result<Lease<DB>, sqlx::Error> {
+        let lent = self
+            .locks
+            .iter()
+            .find_map(|held| held.lend(self.source.id()));
+        if let Some(lease) = lent.and_then(Lease::from_lent) {
+            return Ok(lease);
+        }
         let purpose = if self.holding.innermost.is_some() && DB::reads_only(sql) {
             Purpose::Read
         } else {

@@ -42,6 +42,8 @@ pub enum CauseKind {
     Dropped,
     /// A scope that had joined was still open when the owner ended.
     Outlived,
+    /// A lock that the transaction ran under had gone to somebody else.
+    LockLost,
     /// `set_rollback_only` was called.
     RollbackOnly,
 }

@@ -5,14 +5,13 @@
 //! `join!`, `select!`, dropped futures and moves between worker threads cannot mix chains.
 
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
+use crate::identity::DbId;
 use crate::level::Level;
-use crate::lock::Held;
+use crate::lock::{Adopted, Held, LockQueue};
 use crate::site::Site;
-
-/// Which `Db` a frame belongs to.
-pub(crate) type DbId = usize;
 
 tokio::task_local! {
     static CHAIN: Arc<Frame>;
@@ -42,13 +41,27 @@ pub(crate) struct ScopeLink {
 /// What statements of a scope stand on.
 #[derive(Clone, Debug)]
 pub(crate) enum Ground {
-    /// A level of a transaction; the type behind `transaction` is the `Db`'s own.
     Transaction {
-        transaction: Arc<dyn Any + Send + Sync>,
+        transaction: Arc<dyn Physical>,
         level: Arc<Level>,
     },
     /// The pool, one statement at a time.
     Autocommit,
+}
+
+/// A transaction of any database; the `Db` it belongs to knows its type.
+pub(crate) trait Physical: Any + fmt::Debug + Send + Sync {
+    /// The locks that open after its end.
+    fn adopted(&self) -> &Adopted;
+}
+
+impl Ground {
+    fn adopted(&self) -> Option<&Adopted> {
+        match self {
+            Self::Transaction { transaction, .. } => Some(transaction.adopted()),
+            Self::Autocommit => None,
+        }
+    }
 }
 
 /// What the chain says about one `Db`.
@@ -100,14 +113,27 @@ impl Frame {
         None
     }
 
-    /// All locks from this frame outwards, innermost first.
+    /// All locks from this frame outwards, innermost first: those the chain has taken, and
+    /// those its transactions keep.
     pub(crate) fn locks(&self) -> Vec<Arc<Held>> {
-        self.outwards()
-            .filter_map(|frame| match &frame.link {
-                Link::Lock(held) => Some(Arc::clone(held)),
-                Link::Scope(_) => None,
-            })
-            .collect()
+        let mut locks = Vec::new();
+        for frame in self.outwards() {
+            match &frame.link {
+                Link::Lock(held) => locks.push(Arc::clone(held)),
+                Link::Scope(scope) => {
+                    locks.extend(scope.ground.adopted().into_iter().flat_map(Adopted::all));
+                }
+            }
+        }
+        locks
+    }
+
+    /// Whether the chain, or a transaction of it, holds `key`.
+    pub(crate) fn has_locked(&self, queue: &LockQueue, key: &str) -> bool {
+        self.outwards().any(|frame| match &frame.link {
+            Link::Lock(held) => held.has(queue, key),
+            Link::Scope(scope) => scope.ground.adopted().is_some_and(|a| a.has(queue, key)),
+        })
     }
 
     fn outwards(&self) -> impl Iterator<Item = &Self> {
@@ -126,10 +152,15 @@ pub(crate) fn locks() -> Vec<Arc<Held>> {
     current(|frame| frame.map_or_else(Vec::new, Frame::locks))
 }
 
+/// Calls `body` with `frame` as the innermost entry of its chain.
+pub(crate) fn call_within<T>(frame: &Arc<Frame>, body: impl FnOnce() -> T) -> T {
+    CHAIN.sync_scope(Arc::clone(frame), body)
+}
+
 /// Runs `body` with `frame` as the innermost entry of its chain.
 pub(crate) async fn within<T>(frame: &Arc<Frame>, body: impl AsyncFnOnce() -> T) -> T {
     // The call itself belongs inside as well: a closure that is no `async` one looks its
     // scope up before it returns its future.
-    let future = CHAIN.sync_scope(Arc::clone(frame), || body());
+    let future = call_within(frame, || body());
     CHAIN.scope(Arc::clone(frame), future).await
 }

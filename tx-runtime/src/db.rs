@@ -6,14 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
-use sqlx::{Connection, Pool};
+use sqlx::{Connection, Pool, SqlSafeStr};
 
 use crate::cause::{Cause, CauseKind, Doom};
-use crate::chain::{self, Frame};
+use crate::chain;
+use crate::database_locks::DatabaseLocks;
 use crate::dialect::{Concurrency, Dialect, Options};
 use crate::error::Error;
+use crate::held_lock::{self, HeldLock};
+use crate::identity::DbId;
 use crate::level::Level;
-use crate::options::{Isolation, RuledOptions, TransactionOptions};
+use crate::lock::{
+    Bound, Lock, LockFailure, LockFuture, LockHold, LockProvider, LockQueue, LockRequest,
+};
+use crate::options::{Isolation, LockedOptions, TransactionOptions};
 use crate::propagation::Propagation;
 use crate::scope::{self, Position};
 use crate::site::Site;
@@ -152,14 +158,18 @@ impl<DB: Dialect> Db<DB> {
     /// The body's error, or an [`Error`] of the scope's own converted into it.
     pub async fn transaction_with<T, E, F>(
         &self,
-        options: impl Into<RuledOptions<E>>,
+        options: impl Into<LockedOptions<E>>,
         body: F,
     ) -> Result<T, E>
     where
         E: From<Error>,
         F: AsyncFnOnce() -> Result<T, E>,
     {
-        scope::run(&self.source, options.into(), body).await
+        let LockedOptions { options, lock } = options.into();
+        match lock {
+            None => scope::run(&self.source, options, body).await,
+            Some(lock) => scope::run_locked(&self.source, self.bind(lock), options, body).await,
+        }
     }
 
     /// Runs `body` under a savepoint of the current transaction.
@@ -207,27 +217,69 @@ impl<DB: Dialect> Db<DB> {
         async move { Tx::enter(&source, &options) }
     }
 
-    /// Runs `body` holding the in-process lock `key`, so that `Isolated` scopes may run.
+    /// Runs `body` holding a lock: a name, or a [`Lock`] for the long form.
     ///
-    /// Locks are exact names among this `Db` and its clones, first come first served, and
-    /// re-entrant along the call chain. A transaction that begins under the lock, or was
-    /// already open and runs statements under it, keeps the lock until its own end, also
-    /// when the caller is gone before that.
+    /// Locks are exact names, first come first served in this process, and re-entrant along
+    /// the call chain. A transaction that begins under the lock, or was already open and runs
+    /// statements under it, keeps the lock until its own end, also when the caller is gone
+    /// before that.
     ///
     /// # Errors
     ///
-    /// [`Error::LockTimeout`] after 10 seconds, converted into the body's error type.
-    pub async fn locked<T, E, F>(&self, key: &str, body: F) -> Result<T, E>
+    /// [`Error::LockTimeout`] if it was not free in time, [`Error::LockUnavailable`] if its
+    /// provider failed, [`Error::LockKey`] for a name that cannot be one; each converted into
+    /// the body's error type.
+    #[track_caller]
+    pub fn locked<T, E, F>(
+        &self,
+        lock: impl Into<Lock>,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>>
     where
         E: From<Error>,
         F: AsyncFnOnce() -> Result<T, E>,
     {
-        let locks = self.source.locks();
-        if chain::locks().iter().any(|held| held.is(locks, key)) {
-            return body().await;
-        }
-        let held = Arc::new(locks.take(key).await?);
-        chain::within(&Frame::lock(held), body).await
+        let site = Site::at("locked", Location::caller());
+        let lock = self.bind(lock.into());
+        async move { held_lock::locked(lock, site, body).await }
+    }
+
+    /// Takes a lock and holds it in a variable.
+    ///
+    /// # Errors
+    ///
+    /// As [`locked`](Self::locked).
+    #[track_caller]
+    pub fn lock(
+        &self,
+        lock: impl Into<Lock>,
+    ) -> impl Future<Output = Result<HeldLock<DB>, Error>> + Send {
+        let site = Site::at("lock", Location::caller());
+        let (lock, source) = (self.bind(lock.into()), Arc::clone(&self.source));
+        async move { HeldLock::take(source, lock, site).await }
+    }
+
+    /// The locks that the database keeps, whatever this `Db` uses by default.
+    #[must_use]
+    pub fn database_locks(&self) -> DatabaseLocks<DB> {
+        DatabaseLocks::of(&self.source)
+    }
+
+    /// Creates the table `tx_fence` if there is none: locks with fencing tokens need it in each
+    /// database that they protect. [`fence_table`](Self::fence_table) has it for migrations.
+    ///
+    /// # Errors
+    ///
+    /// The database's own.
+    pub async fn create_fence_table(&self) -> Result<(), sqlx::Error> {
+        let mut connection = self.pool().acquire().await?;
+        DB::control(&mut connection, DB::FENCE_TABLE.into_sql_str()).await
+    }
+
+    /// The statement that creates the table of fencing tokens.
+    #[must_use]
+    pub fn fence_table() -> &'static str {
+        DB::FENCE_TABLE
     }
 
     /// Has the current scope roll back whatever its body returns.
@@ -261,9 +313,23 @@ impl<DB: Dialect> Db<DB> {
         self.current_level().is_some()
     }
 
-    /// Waits for the clean-ups that dropped scopes and statements have started.
+    /// Waits for the clean-ups that dropped scopes and statements have started, and for the
+    /// opening of their locks.
     pub async fn drain(&self) {
         self.source.cleanups().drain().await;
+        self.queue().drain().await;
+    }
+
+    /// Who keeps the locks that name no provider.
+    fn locks(&self) -> Arc<dyn LockProvider> {
+        match &self.source.settings().locks {
+            Some(locks) => Arc::clone(locks),
+            None => Arc::new(self.database_locks()),
+        }
+    }
+
+    pub(crate) fn bind(&self, lock: Lock) -> Bound {
+        lock.bind(|| self.locks())
     }
 
     pub(crate) fn source(&self) -> &Arc<Source<DB>> {
@@ -288,6 +354,27 @@ impl<DB: Dialect> Db<DB> {
             let found = frame.and_then(|frame| frame.find(self.source.id()));
             found.and_then(|found| Position::of(found.scope))
         })
+    }
+}
+
+/// A `Db` keeps locks with its own provider.
+impl<DB: Dialect> LockProvider for Db<DB> {
+    fn queue(&self) -> &LockQueue {
+        match &self.source.settings().locks {
+            Some(locks) => locks.queue(),
+            None => self.source.locks(),
+        }
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        request: LockRequest<'a>,
+    ) -> LockFuture<'a, Result<Option<Box<dyn LockHold>>, LockFailure>> {
+        Box::pin(async move { self.locks().acquire(request).await })
+    }
+
+    fn database(&self) -> Option<DbId> {
+        self.locks().database()
     }
 }
 
@@ -350,6 +437,12 @@ impl<DB: Dialect> DbBuilder<DB> {
     /// size.
     pub fn nesting_depth(mut self, depth: usize) -> Self {
         self.settings.nesting_depth = depth;
+        self
+    }
+
+    /// Who keeps the locks that name no provider, instead of the database itself.
+    pub fn locks<P: LockProvider>(mut self, provider: P) -> Self {
+        self.settings.locks = Some(Arc::new(provider));
         self
     }
 

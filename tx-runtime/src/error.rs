@@ -273,12 +273,71 @@ pub enum Error {
     },
 
     /// A lock did not come free in time.
-    #[error("the lock `{key}` was not free within {waited:?}")]
+    #[error(
+        "{function} waited {waited:?} for the lock `{key}`{}; nothing was run",
+        holder.as_ref().map_or_else(String::new, |holder| format!(", which is held by {holder}"))
+    )]
     LockTimeout {
-        /// The lock's name.
+        /// The function that wanted the lock.
+        function: Site,
+        /// The lock's name; several if they were asked for together.
         key: String,
         /// How long the call waited.
         waited: Duration,
+        /// Who holds it, where that can be told.
+        holder: Option<String>,
+    },
+
+    /// A lock's name cannot be used.
+    #[error("{function}: a lock cannot be called `{key}`: {problem}")]
+    LockKey {
+        /// The function that wanted the lock.
+        function: Site,
+        /// The name, shortened.
+        key: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// Whoever keeps the locks failed.
+    #[error("{function}: the lock `{key}` cannot be had or checked: {source}")]
+    LockUnavailable {
+        /// The function that wanted the lock.
+        function: Site,
+        /// The lock's name.
+        key: String,
+        /// What happened.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A lock was lost while it was relied on: its lease ran out, or its session ended. What
+    /// was done under it is rolled back.
+    #[error(
+        "{function} was rolled back: the lock `{key}` was lost before the work under it had \
+         committed; run it again, and if it takes that long, ask for a longer lease"
+    )]
+    LockLost {
+        /// The function that relied on the lock.
+        function: Site,
+        /// The lock's name.
+        key: String,
+    },
+
+    /// A lock was taken in a transaction whose snapshot may be older than the lock, so what it
+    /// reads under the lock may be stale.
+    #[error(
+        "{function} was refused: {outer} had read before the lock `{key}` was taken, and under \
+         RepeatableRead or Serializable it would go on reading that older state: take the lock \
+         before the first statement, make {function} `Isolated`, or use ReadCommitted"
+    )]
+    LockAfterSnapshot {
+        /// The function that was refused.
+        function: Site,
+        /// The lock's name.
+        key: String,
+        /// The function whose transaction it is.
+        outer: Site,
     },
 
     /// Any other error of the driver.
@@ -316,7 +375,9 @@ impl Error {
                 cause.is_retryable()
             }
             Self::Begin { retryable, .. } | Self::Commit { retryable, .. } => *retryable,
-            Self::ConnectionTimeout { .. } | Self::LockTimeout { .. } => true,
+            Self::ConnectionTimeout { .. } | Self::LockTimeout { .. } | Self::LockLost { .. } => {
+                true
+            }
             Self::Database(error) | Self::Savepoint { source: error, .. } => {
                 crate::dialect::is_retryable(error)
             }
@@ -333,6 +394,7 @@ impl Error {
             | Self::TransactionActive { .. }
             | Self::NoLockHeld { .. }
             | Self::IsolationMismatch { .. }
+            | Self::LockKey { .. }
             | Self::LockTimeout { .. } => Outcome::NotStarted,
             Self::CommitUnknown { .. } | Self::EndedEarly { .. } => Outcome::Unknown,
             _ => Outcome::RolledBack,

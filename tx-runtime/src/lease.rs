@@ -1,14 +1,17 @@
 //! A pooled connection in our hands, and what becomes of it when it is let go.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sqlx::SqlSafeStr;
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::admission::Permit;
-use crate::dialect::{Dialect, Fault};
+use crate::dialect::{Dialect, Fault, own_sql};
 
 /// How long a connection is given to take a ROLLBACK before it is closed instead.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
@@ -20,11 +23,15 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Lease<DB: Dialect> {
     connection: Option<PoolConnection<DB>>,
     clean: bool,
+    /// What opens the locks that were taken on the connection for a transaction.
+    owed: Vec<String>,
+    /// Where it goes when it is let go, instead of the pool.
+    home: Option<Home<DB>>,
     /// Pool connections need a runtime to be dropped in, and a scope may be dropped
     /// outside of one.
     runtime: Handle,
-    _permit: Permit,
-    _writer: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
+    writer: Option<OwnedSemaphorePermit>,
 }
 
 impl<DB: Dialect> Lease<DB> {
@@ -36,10 +43,41 @@ impl<DB: Dialect> Lease<DB> {
         Self {
             connection: Some(connection),
             clean: true,
+            owed: Vec::new(),
+            home: None,
             runtime: Handle::current(),
-            _permit: permit,
-            _writer: writer,
+            permit: Some(permit),
+            writer,
         }
+    }
+
+    /// What a lock has lent, which knows no types of databases.
+    pub(crate) fn from_lent(lent: Box<dyn Any + Send>) -> Option<Self> {
+        lent.downcast().ok().map(|lease| *lease)
+    }
+
+    /// Has `sql` sent at the end of the transaction.
+    pub(crate) fn owe(&mut self, sql: Option<String>) {
+        self.owed.extend(sql);
+    }
+
+    /// What opens the locks that were taken on the connection.
+    pub(crate) fn take_owed(&mut self) -> String {
+        std::mem::take(&mut self.owed).join("; ")
+    }
+
+    /// Commits; leaves the lease clean if the server confirmed it.
+    pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        let mut sql = DB::COMMIT.into_sql_str();
+        if !self.owed.is_empty() {
+            // In the same message: the server opens the locks when it has committed, and not
+            // if it has not.
+            sql = own_sql(format!("{}; {}", DB::COMMIT, self.owed.join("; ")));
+        }
+        DB::commit(self.use_connection(), sql).await?;
+        self.owed.clear();
+        self.mark_clean();
+        Ok(())
     }
 
     /// The connection, from now on taken to be in an unknown state.
@@ -66,12 +104,16 @@ impl<DB: Dialect> Lease<DB> {
             return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
         };
         match answer {
-            Err(error) if !DB::nothing_to_roll_back(&error) => Err(error),
-            _ => {
-                self.mark_clean();
-                Ok(())
-            }
+            Err(error) if !DB::nothing_to_roll_back(&error) => return Err(error),
+            _ => {}
         }
+        if !self.owed.is_empty() {
+            let sql = own_sql(self.owed.join("; "));
+            DB::control(self.use_connection(), sql).await?;
+            self.owed.clear();
+        }
+        self.mark_clean();
+        Ok(())
     }
 
     /// After a failed control message: rolls back unless the connection itself failed.
@@ -86,15 +128,38 @@ impl<DB: Dialect> Lease<DB> {
     /// Gives a clean connection back and waits until the pool has it.
     pub(crate) async fn hand_back(mut self) {
         if self.clean
+            && self.home.is_none()
             && let Some(mut connection) = self.connection.take()
         {
             connection.return_to_pool().await;
+        }
+    }
+
+    /// Whether it goes back to the lock that has lent it.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.home.is_some()
+    }
+
+    /// This lease, taken out of itself, on its way home.
+    fn going_home(&mut self) -> Self {
+        Self {
+            connection: self.connection.take(),
+            clean: self.clean,
+            owed: std::mem::take(&mut self.owed),
+            home: None,
+            runtime: self.runtime.clone(),
+            permit: self.permit.take(),
+            writer: self.writer.take(),
         }
     }
 }
 
 impl<DB: Dialect> Drop for Lease<DB> {
     fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.take_back(self.going_home());
+            return;
+        }
         let Some(mut connection) = self.connection.take() else {
             return;
         };
@@ -103,6 +168,77 @@ impl<DB: Dialect> Drop for Lease<DB> {
         }
         let _runtime = self.runtime.enter();
         drop(connection);
+    }
+}
+
+/// A connection that keeps locks of its session, and is lent to what runs under them.
+pub(crate) struct Home<DB: Dialect>(Arc<Mutex<Resident<DB>>>);
+
+enum Resident<DB: Dialect> {
+    Here(Lease<DB>),
+    Lent,
+    /// The connection, and with it the locks, are gone.
+    Gone,
+}
+
+impl<DB: Dialect> Home<DB> {
+    pub(crate) fn of(mut lease: Lease<DB>) -> Self {
+        // Let go of here, it would take its locks into the pool.
+        lease.clean = false;
+        Self(Arc::new(Mutex::new(Resident::Here(lease))))
+    }
+
+    /// The connection, if nobody has it; dropped, it comes back.
+    pub(crate) fn lend(&self) -> Option<Lease<DB>> {
+        let mut resident = self.resident();
+        match std::mem::replace(&mut *resident, Resident::Lent) {
+            Resident::Here(mut lease) => {
+                lease.clean = true;
+                lease.home = Some(Self(Arc::clone(&self.0)));
+                Some(lease)
+            }
+            other => {
+                *resident = other;
+                None
+            }
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(*self.resident(), Resident::Here(_))
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(*self.resident(), Resident::Gone)
+    }
+
+    /// The connection for good.
+    pub(crate) fn leave(&self) -> Option<Lease<DB>> {
+        match std::mem::replace(&mut *self.resident(), Resident::Gone) {
+            Resident::Here(lease) => Some(lease),
+            // It keeps its locks, so it must not come into other hands; see `take_back`.
+            Resident::Lent | Resident::Gone => None,
+        }
+    }
+
+    fn take_back(&self, mut lease: Lease<DB>) {
+        let mut resident = self.resident();
+        let may_stay = std::mem::take(&mut lease.clean) && matches!(*resident, Resident::Lent);
+        *resident = if may_stay {
+            Resident::Here(lease)
+        } else {
+            Resident::Gone
+        };
+    }
+
+    fn resident(&self) -> MutexGuard<'_, Resident<DB>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<DB: Dialect> fmt::Debug for Home<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Home").finish_non_exhaustive()
     }
 }
 

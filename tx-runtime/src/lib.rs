@@ -97,10 +97,13 @@ mod autocommit;
 mod cause;
 mod chain;
 mod cleanup;
+mod database_locks;
 mod db;
 mod dialect;
 mod error;
 mod executor;
+mod held_lock;
+mod identity;
 mod lease;
 mod level;
 mod lock;
@@ -122,6 +125,7 @@ mod tx;
 mod wire;
 
 pub use cause::{Cause, CauseKind};
+pub use database_locks::DatabaseLocks;
 #[cfg(feature = "mysql")]
 pub use db::MySqlDb;
 #[cfg(feature = "postgres")]
@@ -131,7 +135,12 @@ pub use db::SqliteDb;
 pub use db::{Db, DbBuilder};
 pub use dialect::Dialect;
 pub use error::{Error, Outcome};
-pub use options::{Isolation, RuledOptions, Rules, TransactionOptions};
+pub use held_lock::HeldLock;
+pub use lock::{
+    Fence, LocalLocks, Lock, LockFailure, LockFuture, LockHold, LockProvider, LockQueue,
+    LockRequest,
+};
+pub use options::{Isolation, LockedOptions, RuledOptions, Rules, TransactionOptions};
 pub use propagation::Propagation;
 pub use result::TransactionResult;
 pub use site::Site;

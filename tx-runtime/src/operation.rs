@@ -1,12 +1,15 @@
 //! What is done on a connection, one thing at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use sqlx::SqlStr;
+use sqlx::{SqlSafeStr, SqlStr};
 use sqlx_core::describe::Describe;
 
-use crate::dialect::{Dialect, Fault};
+use crate::dialect::{Dialect, Fault, LockMessages, LockTime, own_sql};
 use crate::lease::Lease;
+use crate::lock::Fence;
+use crate::options::Isolation;
 use crate::prepared::Prepared;
 use crate::rows::Rows;
 use crate::statement::{self, Answer, Failure, Want};
@@ -20,7 +23,18 @@ pub(crate) enum Operation<DB: Dialect> {
 
 /// An operation whose result is only whether it succeeded.
 pub(crate) enum Task<DB: Dialect> {
-    Begin(&'static str),
+    Begin(Option<Isolation>),
+    BeginLocked {
+        isolation: Option<Isolation>,
+        first: bool,
+        locks: ServerLocks,
+    },
+    Lock {
+        nested: bool,
+        locks: ServerLocks,
+    },
+    Fence(Fence, Product<Option<i64>>),
+    KeepsSnapshot(Option<Isolation>, Product<bool>),
     Control(SqlStr),
     Commit,
     RollBack,
@@ -42,6 +56,12 @@ impl<DB: Dialect> Operation<DB> {
 /// Where an operation puts what is neither rows nor a summary.
 pub(crate) struct Product<T>(Arc<Mutex<Option<T>>>);
 
+impl<T> Clone for Product<T> {
+    fn clone(&self) -> Self {
+        self.another()
+    }
+}
+
 impl<T> Product<T> {
     pub(crate) fn new() -> Self {
         Self(Arc::default())
@@ -51,14 +71,18 @@ impl<T> Product<T> {
         Self(Arc::clone(&self.0))
     }
 
+    /// What was put, if anything was.
+    pub(crate) fn found(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn put(&self, value: T) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
     }
 
     /// What was put; an operation that succeeded has put something.
     pub(crate) fn take(&self) -> Result<T, sqlx::Error> {
-        let value = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        value.ok_or(sqlx::Error::WorkerCrashed)
+        self.found().ok_or(sqlx::Error::WorkerCrashed)
     }
 }
 
@@ -95,9 +119,14 @@ pub(crate) async fn operate<DB: Dialect>(
             result: Ok(Answer::default()),
         },
         Operation::Task(task) => {
+            let locks = matches!(task, Task::Lock { .. });
             let result = carry_out(lease, task).await.map(|()| Answer::default());
             let failure = result.as_ref().err().map(Failure::of::<DB>);
-            Report { result, failure }
+            Report {
+                result,
+                // A lock that was not had has been mended, and cost the transaction nothing.
+                failure: failure.filter(|failure| !locks || failure.fault != Fault::Statement),
+            }
         }
     }
 }
@@ -105,20 +134,32 @@ pub(crate) async fn operate<DB: Dialect>(
 async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result<(), sqlx::Error> {
     match task {
         Task::Control(sql) => DB::control(lease.use_connection(), sql).await,
-        Task::Begin(sql) => {
-            let begun = DB::begin(lease.use_connection(), sql).await;
-            if let Err(error) = &begun {
-                lease.roll_back_after(error).await;
-            }
-            begun
+        Task::Begin(isolation) => {
+            let begun = begin(lease, isolation).await;
+            mended(lease, begun).await
+        }
+        Task::BeginLocked {
+            isolation,
+            first,
+            locks,
+        } => {
+            let when = LockTime::Begin { isolation, first };
+            let begun = locks.take(lease, when).await;
+            mended(lease, begun).await
+        }
+        Task::Lock { nested, locks } => locks.take(lease, LockTime::Inside { nested }).await,
+        Task::Fence(fence, product) => {
+            let seen = DB::fence(lease.use_connection(), &fence.key, fence.token).await?;
+            product.put(seen);
+            Ok(())
+        }
+        Task::KeepsSnapshot(isolation, product) => {
+            product.put(DB::keeps_snapshot(lease.use_connection(), isolation).await?);
+            Ok(())
         }
         Task::Commit => {
-            let answer = DB::commit(lease.use_connection()).await;
-            match &answer {
-                Ok(()) => lease.mark_clean(),
-                Err(error) => lease.roll_back_after(error).await,
-            }
-            answer
+            let answer = lease.commit().await;
+            mended(lease, answer).await
         }
         Task::RollBack => lease.roll_back().await,
         Task::Prepare(sql, parameters, product) => {
@@ -129,6 +170,79 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
         Task::Describe(sql, product) => {
             product.put(DB::describe(lease.use_connection(), sql).await?);
             Ok(())
+        }
+    }
+}
+
+async fn begin<DB: Dialect>(
+    lease: &mut Lease<DB>,
+    isolation: Option<Isolation>,
+) -> Result<(), sqlx::Error> {
+    let sql = DB::begin_sql(isolation).into_sql_str();
+    DB::begin(lease.use_connection(), sql).await
+}
+
+/// Leaves no transaction open behind a BEGIN or COMMIT that failed.
+async fn mended<DB: Dialect>(
+    lease: &mut Lease<DB>,
+    answer: Result<(), sqlx::Error>,
+) -> Result<(), sqlx::Error> {
+    if let Err(error) = &answer {
+        lease.roll_back_after(error).await;
+    }
+    answer
+}
+
+/// Named locks of the server, to be taken on a connection.
+#[derive(Clone)]
+pub(crate) struct ServerLocks {
+    pub(crate) keys: Vec<Arc<str>>,
+    pub(crate) wait: Duration,
+    /// Who had them, if they were busy.
+    pub(crate) holder: Product<String>,
+}
+
+impl ServerLocks {
+    /// Sends what takes the locks at `when`. Failed, it has taken none.
+    pub(crate) async fn take<DB: Dialect>(
+        &self,
+        lease: &mut Lease<DB>,
+        when: LockTime,
+    ) -> Result<(), sqlx::Error> {
+        let LockMessages {
+            first,
+            then,
+            undo,
+            open,
+        } = DB::take_locks(&self.keys, self.wait, when);
+        let mut sent = Ok(());
+        for sql in [first, then].into_iter().flatten() {
+            if sent.is_ok() {
+                sent = DB::control(lease.use_connection(), own_sql(sql)).await;
+            }
+        }
+        match &sent {
+            Ok(()) => lease.owe(open),
+            Err(error) if DB::fault(error) == Fault::Connection => {}
+            Err(error) => {
+                if let Some(undo) = undo {
+                    DB::control(lease.use_connection(), own_sql(undo)).await?;
+                }
+                if DB::lock_was_busy(error) {
+                    self.ask_for_holder(lease).await;
+                }
+            }
+        }
+        sent
+    }
+
+    async fn ask_for_holder<DB: Dialect>(&self, lease: &mut Lease<DB>) {
+        for key in &self.keys {
+            let holder = DB::lock_holder(lease.use_connection(), key).await;
+            if let Some(holder) = holder {
+                self.holder.put(holder);
+                return;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
+use crate::lock::Lock;
 use crate::propagation::Propagation;
 use crate::site::Site;
 
@@ -83,6 +84,21 @@ impl TransactionOptions {
         self
     }
 
+    /// A lock to hold around the scope; it opens after the scope's transaction has ended.
+    ///
+    /// ```
+    /// use tx_runtime::{Propagation, TransactionOptions};
+    ///
+    /// let add = TransactionOptions::new()
+    ///     .propagation(Propagation::Isolated)
+    ///     .lock(format!("interest-asset:{}", 7));
+    /// # let _: tx_runtime::LockedOptions<tx_runtime::Error> = add;
+    /// ```
+    #[must_use]
+    pub fn lock<E: fmt::Debug>(self, lock: impl Into<Lock>) -> LockedOptions<E> {
+        RuledOptions::from(self).lock(lock)
+    }
+
     /// Commits, and still returns the error, for the errors that `keeps` answers `true` for.
     #[must_use]
     pub fn no_rollback_for<E: fmt::Debug>(self, keeps: fn(&E) -> bool) -> RuledOptions<E> {
@@ -116,6 +132,39 @@ impl<E: fmt::Debug> From<TransactionOptions> for RuledOptions<E> {
             options,
             rules: Rules::described(|error| Some(format!("{error:?}"))),
         }
+    }
+}
+
+impl<E> RuledOptions<E> {
+    /// As [`TransactionOptions::lock`].
+    #[must_use]
+    pub fn lock(self, lock: impl Into<Lock>) -> LockedOptions<E> {
+        LockedOptions {
+            options: self,
+            lock: Some(lock.into()),
+        }
+    }
+}
+
+/// [`RuledOptions`] together with a lock.
+#[derive(Clone, Debug)]
+pub struct LockedOptions<E> {
+    pub(crate) options: RuledOptions<E>,
+    pub(crate) lock: Option<Lock>,
+}
+
+impl<E> From<RuledOptions<E>> for LockedOptions<E> {
+    fn from(options: RuledOptions<E>) -> Self {
+        Self {
+            options,
+            lock: None,
+        }
+    }
+}
+
+impl<E: fmt::Debug> From<TransactionOptions> for LockedOptions<E> {
+    fn from(options: TransactionOptions) -> Self {
+        RuledOptions::from(options).into()
     }
 }
 

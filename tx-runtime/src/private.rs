@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::db::Db;
 use crate::dialect::Dialect;
+use crate::held_lock;
+use crate::lock::{Lock, LockProvider};
 use crate::options::{RuledOptions, Rules, TransactionOptions};
 use crate::result::TransactionResult;
 use crate::scope;
@@ -83,6 +85,42 @@ where
     F: AsyncFnOnce() -> R,
 {
     scope::run(db.source(), RuledOptions { options, rules }, body).await
+}
+
+/// Runs a function's body in its scope, under a lock.
+pub async fn run_locked<DB, R, F>(
+    db: &Db<DB>,
+    lock: Lock,
+    options: TransactionOptions,
+    rules: Rules<R::Error>,
+    body: F,
+) -> R
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
+    let options = RuledOptions { options, rules };
+    scope::run_locked(db.source(), db.bind(lock), options, body).await
+}
+
+/// Runs a function's body under a lock of `provider`.
+pub async fn locked<P, R, F>(
+    provider: &P,
+    lock: Lock,
+    name: &'static str,
+    file: &'static str,
+    line: u32,
+    body: F,
+) -> R
+where
+    P: LockProvider + Clone,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
+    let lock = lock.bind(|| Arc::new(provider.clone()));
+    let body = async || body().await.into_result();
+    R::from_result(held_lock::locked(lock, Site::new(name, file, line), body).await)
 }
 
 /// An error about to be put into words, as well as its type allows.

@@ -1,6 +1,6 @@
 //! Where connections come from: the pool behind its admission order.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,25 +8,25 @@ use sqlx::{Connection, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::{Admission, Holder};
-use crate::chain::DbId;
 use crate::cleanup::Cleanups;
 use crate::dialect::{Concurrency, Dialect};
 use crate::error::Error;
+use crate::identity::DbId;
 use crate::lease::Lease;
-use crate::lock::LocalLocks;
+use crate::lock::{LockProvider, LockQueue};
 use crate::options::Isolation;
 use crate::session::Session;
 use crate::site::Site;
 
-static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
-
 /// What a `Db` was built with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) autocommit_outside_scopes: bool,
     pub(crate) tolerate_failed_statements: bool,
     pub(crate) nesting_depth: usize,
     pub(crate) isolation: Option<Isolation>,
+    /// Who keeps locks, if not the database itself.
+    pub(crate) locks: Option<Arc<dyn LockProvider>>,
 }
 
 impl Default for Settings {
@@ -36,6 +36,7 @@ impl Default for Settings {
             tolerate_failed_statements: false,
             nesting_depth: 2,
             isolation: None,
+            locks: None,
         }
     }
 }
@@ -46,7 +47,11 @@ pub(crate) struct Source<DB: Dialect> {
     pool: Pool<DB>,
     settings: Settings,
     cleanups: Arc<Cleanups>,
-    locks: Arc<LocalLocks>,
+    /// The waiting room before the database's own locks.
+    locks: LockQueue,
+    /// Whether the server's default isolation fixes the snapshot before a lock that comes with
+    /// BEGIN; learned from the first such lock.
+    locks_first: AtomicBool,
     admission: Arc<Admission>,
     concurrency: Concurrency,
     /// Writers of a single-writer database queue here, in order and without a connection,
@@ -79,13 +84,14 @@ impl<DB: Dialect> Source<DB> {
     pub(crate) fn new(pool: Pool<DB>, settings: Settings) -> Arc<Self> {
         let size = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
         Arc::new(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: DbId::next(),
             concurrency: DB::concurrency(&pool.connect_options()),
             admission: Admission::new(size, settings.nesting_depth),
             pool,
             settings,
             cleanups: Arc::default(),
-            locks: Arc::default(),
+            locks: LockQueue::new(),
+            locks_first: AtomicBool::new(false),
             writer: Arc::new(Semaphore::new(1)),
             spent: Mutex::default(),
         })
@@ -107,8 +113,16 @@ impl<DB: Dialect> Source<DB> {
         &self.cleanups
     }
 
-    pub(crate) fn locks(&self) -> &Arc<LocalLocks> {
+    pub(crate) fn locks(&self) -> &LockQueue {
         &self.locks
+    }
+
+    pub(crate) fn locks_first(&self) -> bool {
+        self.locks_first.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn learn_to_lock_first(&self) {
+        self.locks_first.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn tolerates_failed_statements(&self) -> bool {

@@ -49,12 +49,11 @@ impl<DB: Dialect> Target<DB> {
     }
 
     fn autocommit(source: &Arc<Source<DB>>, frame: Option<&Frame>, function: Site) -> Self {
-        let holding = nearest_transaction(source, frame)
-            .map_or_else(Holding::default, |transaction| transaction.holding());
         Self::Autocommit(Autocommit {
             source: Arc::clone(source),
             function,
-            holding,
+            holding: nearest_transaction(source, frame)
+                .map_or_else(Holding::default, |transaction| transaction.holding()),
             locks: frame.map_or_else(Vec::new, Frame::locks),
         })
     }

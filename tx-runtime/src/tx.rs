@@ -54,7 +54,10 @@ impl<DB: Dialect> Tx<'static, DB> {
 }
 
 impl<DB: Dialect> Tx<'_, DB> {
-    fn over(source: &Arc<Source<DB>>, options: &TransactionOptions) -> Result<Self, Error> {
+    pub(crate) fn over(
+        source: &Arc<Source<DB>>,
+        options: &TransactionOptions,
+    ) -> Result<Self, Error> {
         Ok(Self {
             source: Arc::clone(source),
             scope: Scope::enter(source, options)?,

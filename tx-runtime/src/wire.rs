@@ -52,7 +52,8 @@ pub(crate) enum Step<DB: Dialect> {
     },
     OpenSavepoint(Arc<Level>),
     CloseSavepoint(Arc<Level>),
-    End,
+    Commit,
+    RollBack,
 }
 
 impl<DB: Dialect> Wire<DB> {
@@ -83,8 +84,8 @@ impl<DB: Dialect> Wire<DB> {
         matches!(self.line, Line::Busy(_))
     }
 
-    pub(crate) fn is_ending(&self) -> bool {
-        matches!(self.line, Line::Busy(Step::End))
+    pub(crate) fn is_committing(&self) -> bool {
+        matches!(self.line, Line::Busy(Step::Commit))
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -137,13 +138,12 @@ impl<DB: Dialect> Wire<DB> {
     pub(crate) async fn begin(
         &mut self,
         lease: Lease<DB>,
-        sql: &'static str,
+        task: Task<DB>,
     ) -> Result<(), sqlx::Error> {
         self.session = Some(Session::open(lease, self.session.take()));
         self.line = Line::Idle;
-        self.perform(Step::Begin, Operation::Task(Task::Begin(sql)))
-            .await
-            .map(drop)
+        let begun = self.perform(Step::Begin, Operation::Task(task)).await;
+        begun.map(drop)
     }
 
     /// Starts an operation and runs it to its end.
@@ -201,11 +201,11 @@ impl<DB: Dialect> Wire<DB> {
             (_, None) => {}
             // A lease that is dropped here closes its connection unless it is clean.
             (Step::Begin, Some(_)) => self.line = Line::Unused,
-            (Step::End, Some(lease)) => self.line = Line::Over(Some(lease)),
+            (Step::Commit | Step::RollBack, Some(lease)) => self.line = Line::Over(Some(lease)),
             (_, Some(_)) => self.line = Line::Over(None),
         }
         match step {
-            Step::Begin | Step::End => {}
+            Step::Begin | Step::Commit | Step::RollBack => {}
             Step::Statement { level, function }
             | Step::Stream {
                 level, function, ..

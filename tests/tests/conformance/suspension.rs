@@ -17,14 +17,11 @@ fn mode(propagation: Propagation) -> TransactionOptions {
 
 /// What a body fails with on purpose.
 fn on_purpose() -> Error {
-    Error::LockTimeout {
-        key: "on purpose".to_owned(),
-        waited: Duration::ZERO,
-    }
+    Error::Database(sqlx::Error::Protocol("on purpose".to_owned()))
 }
 
 fn is_on_purpose(error: &Error) -> bool {
-    matches!(error, Error::LockTimeout { key, .. } if key == "on purpose")
+    matches!(error, Error::Database(sqlx::Error::Protocol(text)) if text == "on purpose")
 }
 
 /// An outer transaction before it suspends.

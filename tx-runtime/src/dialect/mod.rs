@@ -13,10 +13,12 @@ mod sql;
 mod sqlite;
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use sqlx::{Connection, Database, Either, Executor, SqlSafeStr, SqlStr};
+use sqlx::{AssertSqlSafe, Connection, Database, Either, Executor, SqlSafeStr, SqlStr};
 use sqlx_core::describe::Describe;
 
 use crate::options::Isolation;
@@ -62,6 +64,36 @@ pub enum Concurrency {
     Exclusive,
 }
 
+/// When locks of the server are taken.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockTime {
+    /// With BEGIN; kept until the end of the transaction. `first`: the level of the server,
+    /// meant where `isolation` is none, is known to fix the snapshot too early.
+    Begin {
+        isolation: Option<Isolation>,
+        first: bool,
+    },
+    /// In a running transaction; kept until its end. `nested`: a savepoint is open.
+    Inside { nested: bool },
+    /// Without a transaction; kept until they are opened.
+    Session,
+}
+
+/// The messages that take, and open, named locks of a server.
+#[doc(hidden)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockMessages {
+    /// Sent first, on its own.
+    pub first: Option<String>,
+    /// Sent after that: for [`LockTime::Begin`] it begins the transaction.
+    pub then: Option<String>,
+    /// Mends what a failure of these has broken.
+    pub undo: Option<String>,
+    /// Opens the locks; `None` if the end of the transaction does.
+    pub open: Option<String>,
+}
+
 mod sealed {
     pub trait Sealed {}
     #[cfg(feature = "mysql")]
@@ -88,21 +120,22 @@ pub trait Dialect: Driver + sealed::Sealed {
     #[doc(hidden)]
     fn begin_sql(isolation: Option<Isolation>) -> &'static str;
 
-    /// Sends what [`begin_sql`](Self::begin_sql) gave.
+    /// Begins a transaction with what [`begin_sql`](Self::begin_sql) gave.
     #[doc(hidden)]
     fn begin(
         connection: &mut Self::Connection,
-        sql: &'static str,
+        sql: SqlStr,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
-        Self::control(connection, sql.into_sql_str())
+        Self::control(connection, sql)
     }
 
-    /// Sends [`COMMIT`](Self::COMMIT).
+    /// Commits with [`COMMIT`](Self::COMMIT), and what is to be sent behind it.
     #[doc(hidden)]
     fn commit(
         connection: &mut Self::Connection,
+        sql: SqlStr,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
-        Self::control(connection, Self::COMMIT.into_sql_str())
+        Self::control(connection, sql)
     }
 
     /// Ends whatever transaction the connection may be in.
@@ -153,9 +186,60 @@ pub trait Dialect: Driver + sealed::Sealed {
     #[doc(hidden)]
     fn reads_only(sql: &str) -> bool;
 
+    /// Whether the server has named locks.
+    #[doc(hidden)]
+    const LOCKS: bool;
+
+    /// How to take named locks of the server; nothing to send if it has none.
+    #[doc(hidden)]
+    #[must_use]
+    fn take_locks(keys: &[Arc<str>], wait: Duration, when: LockTime) -> LockMessages;
+
+    /// Whether `error` says that a lock of [`take_locks`](Self::take_locks) was not free.
+    #[doc(hidden)]
+    #[must_use]
+    fn lock_was_busy(error: &sqlx::Error) -> bool;
+
+    /// Whether `error` says that a snapshot was fixed before the lock was had.
+    #[doc(hidden)]
+    #[must_use]
+    fn lock_came_too_late(error: &sqlx::Error) -> bool;
+
+    /// Who has a lock of the server, in words.
+    #[doc(hidden)]
+    fn lock_holder(
+        connection: &mut Self::Connection,
+        key: &str,
+    ) -> impl Future<Output = Option<String>> + Send;
+
+    /// Whether what a transaction reads may be older than a lock that it takes half-way.
+    #[doc(hidden)]
+    fn keeps_snapshot(
+        connection: &mut Self::Connection,
+        isolation: Option<Isolation>,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Writes a fencing token down for the running transaction; the greatest one seen so far,
+    /// if that is greater.
+    #[doc(hidden)]
+    fn fence(
+        connection: &mut Self::Connection,
+        key: &str,
+        token: i64,
+    ) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
+
+    /// The table of [`fence`](Self::fence).
+    #[doc(hidden)]
+    const FENCE_TABLE: &'static str;
+
     /// How connections made with `options` stand to each other.
     #[doc(hidden)]
     fn concurrency(options: &Options<Self>) -> Concurrency;
+}
+
+/// SQL that this crate has put together, of constants, numbers and hexadecimal digits.
+pub(crate) fn own_sql(text: String) -> SqlStr {
+    AssertSqlSafe(text).into_sql_str()
 }
 
 /// What every sqlx driver offers on its connection.

@@ -1,5 +1,15 @@
 //! Just enough reading of SQL to see which statement it starts with.
 
+/// The bytes of `parts`, one behind the other, as hexadecimal digits.
+pub(super) fn hex(parts: &[&str]) -> String {
+    use std::fmt::Write as _;
+    let mut digits = String::new();
+    for byte in parts.iter().flat_map(|part| part.bytes()) {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
 /// The words of a statement, lower-cased, comments and white space skipped.
 pub(super) struct Words<'a> {
     rest: &'a str,

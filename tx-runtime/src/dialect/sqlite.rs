@@ -1,11 +1,15 @@
 //! SQLite.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use sqlx::sqlite::SqliteError;
-use sqlx::{Database, SqlSafeStr, Sqlite, SqliteConnection};
+use sqlx::{Database, SqlSafeStr, SqlStr, Sqlite, SqliteConnection};
 use sqlx_core::transaction::TransactionManager;
 
 use super::{
-    Concurrency, Dialect, Driver, Fault, Interference, Options, driver_independent_fault, sql,
+    Concurrency, Dialect, Driver, Fault, Interference, LockMessages, LockTime, Options,
+    driver_independent_fault, sql,
 };
 use crate::options::Isolation;
 
@@ -50,14 +54,11 @@ impl Dialect for Sqlite {
     // They keep a depth counter, which must be back at zero before the pool has the
     // connection again.
 
-    async fn begin(
-        connection: &mut SqliteConnection,
-        sql: &'static str,
-    ) -> Result<(), sqlx::Error> {
-        Transactions::begin(connection, Some(sql.into_sql_str())).await
+    async fn begin(connection: &mut SqliteConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
+        Transactions::begin(connection, Some(sql)).await
     }
 
-    async fn commit(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn commit(connection: &mut SqliteConnection, _: SqlStr) -> Result<(), sqlx::Error> {
         Transactions::commit(connection).await
     }
 
@@ -115,6 +116,48 @@ impl Dialect for Sqlite {
     fn reads_only(sql: &str) -> bool {
         sql::Words::of(sql).next_is(&["select", "values", "explain"])
     }
+
+    const LOCKS: bool = false;
+
+    fn take_locks(_: &[Arc<str>], _: Duration, _: LockTime) -> LockMessages {
+        LockMessages::default()
+    }
+
+    fn lock_was_busy(_: &sqlx::Error) -> bool {
+        false
+    }
+
+    fn lock_came_too_late(_: &sqlx::Error) -> bool {
+        false
+    }
+
+    async fn lock_holder(_: &mut SqliteConnection, _: &str) -> Option<String> {
+        None
+    }
+
+    async fn keeps_snapshot(
+        _: &mut SqliteConnection,
+        _: Option<Isolation>,
+    ) -> Result<bool, sqlx::Error> {
+        // A transaction is the only writer from its first moment, so what it reads is fresh.
+        Ok(false)
+    }
+
+    async fn fence(
+        connection: &mut SqliteConnection,
+        key: &str,
+        token: i64,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let fence = "INSERT INTO tx_fence (name, token) VALUES (?, ?) \
+                     ON CONFLICT (name) DO UPDATE SET token = max(token, excluded.token) RETURNING token";
+        let fence = sqlx::query_scalar(fence).bind(key).bind(token);
+        let seen: i64 = fence.fetch_one(connection).await?;
+        Ok(Some(seen).filter(|seen| *seen > token))
+    }
+
+    const FENCE_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS tx_fence (\
+         name TEXT PRIMARY KEY, \
+         token INTEGER NOT NULL)";
 
     fn concurrency(options: &Options<Self>) -> Concurrency {
         // The two switches have no getter, and the URL of an in-memory database cannot be

@@ -1,10 +1,12 @@
 //! One physical transaction: from the first statement's BEGIN to COMMIT or ROLLBACK.
 
+mod locks;
 mod savepoint;
 mod turn;
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -12,12 +14,13 @@ use tokio::sync::{MutexGuard, Notify};
 
 use crate::admission::Holder;
 use crate::cause::{Cause, CauseKind, Doom};
+use crate::chain::Physical;
 use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::level::{End, Level};
-use crate::lock::Held;
-use crate::operation::{Operation, Task};
+use crate::lock::{Adopted, Held};
+use crate::operation::{Operation, ServerLocks, Task};
 use crate::options::Isolation;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
@@ -49,7 +52,7 @@ pub(crate) struct Transaction<DB: Dialect> {
     /// Where to clean up if the scope is dropped outside of a runtime.
     runtime: OnceLock<Handle>,
     /// Locks under which statements of this transaction ran; they open after its end.
-    adopted: Mutex<Vec<Arc<Held>>>,
+    adopted: Adopted,
 }
 
 /// How COMMIT was answered.
@@ -80,7 +83,7 @@ impl<DB: Dialect> Transaction<DB> {
             wants_connection: AtomicBool::new(false),
             holds_connection: AtomicBool::new(false),
             runtime: OnceLock::new(),
-            adopted: Mutex::default(),
+            adopted: Adopted::default(),
         })
     }
 
@@ -99,19 +102,23 @@ impl<DB: Dialect> Transaction<DB> {
 
     /// Keeps locks from opening before this transaction has ended.
     pub(crate) fn adopt(&self, locks: Vec<Arc<Held>>) {
-        if locks.is_empty() {
-            return;
-        }
-        let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
-        for lock in locks {
-            if !adopted.iter().any(|known| Arc::ptr_eq(known, &lock)) {
-                adopted.push(lock);
-            }
+        if !locks.is_empty() {
+            self.adopted.adopt(locks, self.has_begun());
         }
     }
 
-    async fn begin(&self, wire: &mut Wire<DB>, function: Site) -> Result<(), Error> {
-        let begun = self.try_begin(wire, function).await;
+    /// Whether it has, or is about to have, a connection.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.holds_connection.load(Ordering::Acquire)
+    }
+
+    async fn begin(
+        &self,
+        wire: &mut Wire<DB>,
+        function: Site,
+        locks: Option<&ServerLocks>,
+    ) -> Result<(), Error> {
+        let begun = self.try_begin(wire, function, locks).await;
         if let Err(error) = &begun {
             let cause = cause_of_begin(error);
             self.root.doom(Doom::new(function, cause));
@@ -119,8 +126,12 @@ impl<DB: Dialect> Transaction<DB> {
         begun
     }
 
-    async fn try_begin(&self, wire: &mut Wire<DB>, function: Site) -> Result<(), Error> {
-        let sql = DB::begin_sql(self.isolation);
+    async fn try_begin(
+        &self,
+        wire: &mut Wire<DB>,
+        function: Site,
+        locks: Option<&ServerLocks>,
+    ) -> Result<(), Error> {
         let holding = self
             .outer
             .as_ref()
@@ -130,28 +141,52 @@ impl<DB: Dialect> Transaction<DB> {
             // Set while it waits as well: a branch of the same scope that asks meanwhile is
             // inside this transaction, whichever is served first.
             let wanting = Wanting::mark(&self.wants_connection);
-            let lease = self
-                .source
-                .lease(function, Purpose::Transaction, &holding)
-                .await?;
+            let lease = self.lease(function, &holding).await?;
             wanting.keep();
             self.holds_connection.store(true, Ordering::Release);
             self.runtime.get_or_init(|| lease.runtime().clone());
-            let Err(source) = wire.begin(lease, sql).await else {
+            let lent = lease.is_lent();
+            let Err(source) = wire.begin(lease, self.opening(locks)).await else {
                 return Ok(());
             };
             self.let_go();
             attempts -= 1;
-            // Nothing has run yet, so a dead or unclean connection can be replaced unseen.
+            if DB::lock_came_too_late(&source) && !self.source.locks_first() {
+                self.source.learn_to_lock_first();
+                continue;
+            }
+            // Nothing has run yet, so a dead or unclean connection can be replaced unseen; but
+            // not one that keeps locks.
             let replaceable =
                 DB::fault(&source) == Fault::Connection || DB::found_open_transaction(&source);
-            if !replaceable || attempts == 0 {
+            if !replaceable || lent || attempts == 0 {
                 return Err(Error::Begin {
                     function,
                     retryable: DB::is_retryable(&source),
                     source,
                 });
             }
+        }
+    }
+
+    /// A connection: that of a lock which this transaction runs under, if nobody uses it.
+    async fn lease(&self, function: Site, holding: &Holding) -> Result<Lease<DB>, Error> {
+        let lent = self.adopted.lend(self.source.id());
+        if let Some(lease) = lent.and_then(Lease::from_lent) {
+            return Ok(lease);
+        }
+        let purpose = Purpose::Transaction;
+        self.source.lease(function, purpose, holding).await
+    }
+
+    fn opening(&self, locks: Option<&ServerLocks>) -> Task<DB> {
+        match locks {
+            None => Task::Begin(self.isolation),
+            Some(locks) => Task::BeginLocked {
+                isolation: self.isolation,
+                first: self.source.locks_first(),
+                locks: locks.clone(),
+            },
         }
     }
 
@@ -196,15 +231,17 @@ impl<DB: Dialect> Transaction<DB> {
             self.over(wire);
             return Ok(Verdict::Committed);
         }
-        let answer = wire.perform(Step::End, Operation::Task(Task::Commit)).await;
+        self.check_locks().await?;
+        let answer = wire
+            .perform(Step::Commit, Operation::Task(Task::Commit))
+            .await;
+        let verdict = Verdict::of::<DB>(answer.map(drop));
+        if let Verdict::Unknown(_) = verdict {
+            self.adopted.doubt();
+        }
         drop(wire.take_ended());
         self.over(wire);
-        Ok(match answer {
-            Ok(_) => Verdict::Committed,
-            Err(error) if DB::fault(&error) == Fault::Connection => Verdict::Unknown(error),
-            Err(error) if DB::ended_early(&error) => Verdict::EndedEarly(error),
-            Err(error) => Verdict::Refused(error),
-        })
+        Ok(verdict)
     }
 
     /// Rolls back, if there is anything to roll back, and returns when that is certain.
@@ -239,7 +276,7 @@ impl<DB: Dialect> Transaction<DB> {
         if let Ok(lease) = rollback.await {
             return lease;
         }
-        if self.try_wire().is_some_and(|wire| wire.is_ending()) {
+        if self.try_wire().is_some_and(|wire| wire.is_committing()) {
             // A COMMIT that was sent is waited for however long the server takes.
             return self.settle_and_roll_back().await;
         }
@@ -258,7 +295,7 @@ impl<DB: Dialect> Transaction<DB> {
         let mut wire = self.settled().await;
         if wire.is_idle() {
             if let Err(error) = wire
-                .perform(Step::End, Operation::Task(Task::RollBack))
+                .perform(Step::RollBack, Operation::Task(Task::RollBack))
                 .await
             {
                 tracing::warn!(scope = %self.root.site(), %error, "ROLLBACK failed; the connection is closed");
@@ -266,7 +303,8 @@ impl<DB: Dialect> Transaction<DB> {
         } else if wire.is_unused() {
             wire.discard();
         }
-        let lease = wire.take_ended();
+        // The lock that has lent the connection may open when the transaction is over.
+        let lease = wire.take_ended().filter(|lease| !lease.is_lent());
         self.over(wire);
         lease
     }
@@ -282,10 +320,32 @@ impl<DB: Dialect> Transaction<DB> {
         self.root.finish(End::Closed);
         self.let_go();
         self.savepoint_ended.notify_waiters();
-        self.adopted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.adopted.let_go();
+    }
+}
+
+impl<DB: Dialect> Physical for Transaction<DB> {
+    fn adopted(&self) -> &Adopted {
+        &self.adopted
+    }
+}
+
+impl<DB: Dialect> fmt::Debug for Transaction<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction")
+            .field("owner", &self.root.site())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Verdict {
+    fn of<DB: Dialect>(answer: Result<(), sqlx::Error>) -> Self {
+        match answer {
+            Ok(()) => Self::Committed,
+            Err(error) if DB::fault(&error) == Fault::Connection => Self::Unknown(error),
+            Err(error) if DB::ended_early(&error) => Self::EndedEarly(error),
+            Err(error) => Self::Refused(error),
+        }
     }
 }
 

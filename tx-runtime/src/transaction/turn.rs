@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::futures::Notified;
 
 use super::{Transaction, Turn};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
 use crate::level::Level;
 use crate::site::Site;
@@ -34,7 +34,11 @@ impl<DB: Dialect> Transaction<DB> {
             None => level.is_root(),
             Some(open) => Arc::ptr_eq(open, level),
         };
-        (at_level && wire.is_idle() && level.check(function).is_ok()).then_some(wire)
+        let ready = at_level
+            && wire.is_idle()
+            && self.adopted.is_settled()
+            && level.check(function).is_ok();
+        ready.then_some(wire)
     }
 
     /// The wire with the transaction begun and the savepoints of `level` open.
@@ -48,7 +52,12 @@ impl<DB: Dialect> Transaction<DB> {
             .await
             .map_err(Error::into_statement_error)?;
         if wire.is_unused() {
-            self.begin(&mut wire, function)
+            self.begin(&mut wire, function, None)
+                .await
+                .map_err(Error::into_statement_error)?;
+        }
+        if !self.adopted.is_settled() {
+            self.settle_locks(&mut wire, level, function)
                 .await
                 .map_err(Error::into_statement_error)?;
         }
@@ -68,7 +77,11 @@ impl<DB: Dialect> Transaction<DB> {
 
     /// The wire, when it is the turn of `level`: nothing under way, and no savepoint open
     /// that is not around it.
-    async fn turn(&self, level: &Arc<Level>, function: Site) -> Result<Turn<'_, DB>, Error> {
+    pub(super) async fn turn(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+    ) -> Result<Turn<'_, DB>, Error> {
         let started = Instant::now();
         loop {
             level.check(function)?;
@@ -113,8 +126,12 @@ impl<DB: Dialect> Transaction<DB> {
     /// Waits for the wire and sees through what is under way on it.
     pub(super) async fn settled(&self) -> Turn<'_, DB> {
         let mut wire = self.wire.lock().await;
-        // Its error, if any, is on record: it doomed the level it belongs to.
-        let _ = wire.finish().await;
+        let committing = wire.is_committing();
+        // A statement's error is on record: it doomed the level it belongs to.
+        let ended = wire.finish().await;
+        if committing && ended.is_err_and(|error| DB::fault(&error) == Fault::Connection) {
+            self.adopted.doubt();
+        }
         wire
     }
 

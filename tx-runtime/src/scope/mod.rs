@@ -1,18 +1,21 @@
 //! The life of one scope: entered by its mode, left by its body's result.
 
+mod locked;
+
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::cause::{Cause, CauseKind, Doom};
-use crate::chain::{self, Frame, Ground, ScopeLink};
+use crate::chain::{self, Frame, Ground, Physical, ScopeLink};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;
-use crate::lock::Held;
-use crate::options::{RuledOptions, TransactionOptions};
+use crate::lock::{Bound, Held};
+use crate::options::{RuledOptions, Rules, TransactionOptions};
 use crate::propagation::{Entry, Propagation};
 use crate::result::TransactionResult;
 use crate::site::Site;
-use crate::source::Source;
+use crate::source::{Holding, Source};
 use crate::transaction::{Transaction, Verdict};
 
 /// Runs `body` in a scope of `source`.
@@ -30,10 +33,44 @@ where
     F: AsyncFnOnce() -> R,
 {
     let RuledOptions { options, rules } = options;
-    let mut scope = match Scope::enter(source, &options) {
-        Ok(scope) => scope,
+    match Scope::enter(source, &options) {
+        Ok(scope) => live(scope, rules, body).await,
+        Err(refused) => R::from_result(Err(refused.into())),
+    }
+}
+
+/// As [`run`], under `lock`: it is open, or on its way there, when this returns.
+pub(crate) async fn run_locked<DB, R, F>(
+    source: &Arc<Source<DB>>,
+    lock: Bound,
+    options: RuledOptions<R::Error>,
+    body: F,
+) -> R
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
+    let RuledOptions { options, rules } = options;
+    let (scope, held) = match Box::pin(locked::enter(source, &options, lock)).await {
+        Ok(entered) => entered,
         Err(refused) => return R::from_result(Err(refused.into())),
     };
+    let result = live(scope, rules, body).await;
+    if let Some(held) = held {
+        // What was committed stays so; a lock that cannot be opened is on record.
+        let _ = held.open(options.site).await;
+    }
+    result
+}
+
+/// The body in its scope, to the end of both.
+async fn live<DB, R, F>(mut scope: Scope<DB>, rules: Rules<R::Error>, body: F) -> R
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
     let result = chain::within(&scope.frame, body).await.into_result();
     let intent = match &result {
         Ok(_) => Intent::Keep(Meant::Ok),
@@ -121,10 +158,16 @@ impl<DB: Dialect> Position<DB> {
             return None;
         };
         Some(Self {
-            transaction: Arc::clone(transaction).downcast().ok()?,
+            transaction: of_type(transaction)?,
             level: Arc::clone(level),
             function: scope.site,
         })
+    }
+
+    /// The position of a chain that ends in `frame`, if it is in a transaction of `source`.
+    pub(crate) fn nearest(source: &Source<DB>, frame: Option<&Frame>) -> Option<Self> {
+        let found = frame.and_then(|frame| frame.find(source.id()))?;
+        Self::of(found.scope)
     }
 
     /// Whether a statement could be sent this moment.
@@ -133,6 +176,23 @@ impl<DB: Dialect> Position<DB> {
             .ready_now(&self.level, self.function)
             .is_some()
     }
+}
+
+fn of_type<DB: Dialect>(transaction: &Arc<dyn Physical>) -> Option<Arc<Transaction<DB>>> {
+    let any: Arc<dyn Any + Send + Sync> = Arc::<dyn Physical>::clone(transaction);
+    any.downcast().ok()
+}
+
+/// The connections of `db` that a chain holds, those of its locks included.
+pub(crate) fn holding<DB: Dialect>(source: &Source<DB>, frame: Option<&Frame>) -> Holding {
+    let mut holding = nearest_transaction(source, frame)
+        .map_or_else(Holding::default, |transaction| transaction.holding());
+    let locks = frame.map_or_else(Vec::new, Frame::locks);
+    let kept = locks
+        .iter()
+        .filter(|held| held.keeps_connection(source.id()));
+    holding.level += kept.count();
+    holding
 }
 
 /// The transaction of `db` nearest in the chain, running or suspended.
@@ -157,9 +217,7 @@ impl<DB: Dialect> Scope<DB> {
         options: &TransactionOptions,
     ) -> Result<Self, Error> {
         chain::current(|frame| {
-            let position = frame
-                .and_then(|frame| frame.find(source.id()))
-                .and_then(|found| Position::of(found.scope));
+            let position = Position::nearest(source, frame);
             match options.propagation.entry(position.is_some()) {
                 entry @ (Entry::Begin | Entry::BeginUnderLock) => {
                     let locks = frame.map_or_else(Vec::new, Frame::locks);
@@ -259,6 +317,14 @@ impl<DB: Dialect> Scope<DB> {
 
     pub(crate) fn site(&self) -> Site {
         self.site
+    }
+
+    /// The transaction that this scope has begun.
+    fn owned(&self) -> Option<Arc<Transaction<DB>>> {
+        match &self.role {
+            Some(Role::Owner(transaction)) => Some(Arc::clone(transaction)),
+            _ => None,
+        }
     }
 
     /// Whether the scope has a transaction, or a part in one.

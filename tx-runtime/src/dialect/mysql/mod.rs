@@ -1,10 +1,18 @@
 //! MySQL and MariaDB.
 
-use sqlx::MySql;
+mod lock;
+
+use std::sync::Arc;
+use std::time::Duration;
+
 use sqlx::mysql::MySqlDatabaseError;
+use sqlx::{MySql, MySqlConnection};
 
 use super::sql::{self, Words, is_one_of};
-use super::{Concurrency, Dialect, Fault, Interference, Options, driver_independent_fault};
+use super::{
+    Concurrency, Dialect, Fault, Interference, LockMessages, LockTime, Options,
+    driver_independent_fault,
+};
 use crate::options::Isolation;
 
 const DEADLOCK: u16 = 1213;
@@ -61,6 +69,25 @@ fn creates_temporary(after_create: &mut Words<'_>) -> bool {
 /// Whether a backslash quotes the next character inside a string, by default.
 const BACKSLASHES: bool = true;
 
+fn begin_sql(isolation: Option<Isolation>) -> &'static str {
+    // START TRANSACTION would commit what somebody left open on the connection.
+    match isolation {
+        None => "ROLLBACK; START TRANSACTION; SAVEPOINT tx_scope",
+        Some(Isolation::ReadUncommitted) => {
+            "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; START TRANSACTION; SAVEPOINT tx_scope"
+        }
+        Some(Isolation::ReadCommitted) => {
+            "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; SAVEPOINT tx_scope"
+        }
+        Some(Isolation::RepeatableRead) => {
+            "ROLLBACK; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; SAVEPOINT tx_scope"
+        }
+        Some(Isolation::Serializable) => {
+            "ROLLBACK; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION; SAVEPOINT tx_scope"
+        }
+    }
+}
+
 impl Dialect for MySql {
     // The savepoint set at BEGIN is the proof that the transaction is still the same: an
     // implicit commit, a deadlock and a COMMIT of the body all remove it, and then RELEASE
@@ -70,22 +97,7 @@ impl Dialect for MySql {
     const SURVIVES_FAILED_STATEMENTS: bool = true;
 
     fn begin_sql(isolation: Option<Isolation>) -> &'static str {
-        // START TRANSACTION would commit what somebody left open on the connection.
-        match isolation {
-            None => "ROLLBACK; START TRANSACTION; SAVEPOINT tx_scope",
-            Some(Isolation::ReadUncommitted) => {
-                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; START TRANSACTION; SAVEPOINT tx_scope"
-            }
-            Some(Isolation::ReadCommitted) => {
-                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; SAVEPOINT tx_scope"
-            }
-            Some(Isolation::RepeatableRead) => {
-                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; SAVEPOINT tx_scope"
-            }
-            Some(Isolation::Serializable) => {
-                "ROLLBACK; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION; SAVEPOINT tx_scope"
-            }
-        }
+        begin_sql(isolation)
     }
 
     fn fault(error: &sqlx::Error) -> Fault {
@@ -130,6 +142,42 @@ impl Dialect for MySql {
     fn reads_only(_: &str) -> bool {
         false
     }
+
+    const LOCKS: bool = true;
+
+    fn take_locks(keys: &[Arc<str>], wait: Duration, when: LockTime) -> LockMessages {
+        lock::take_locks(keys, wait, when)
+    }
+
+    fn lock_was_busy(error: &sqlx::Error) -> bool {
+        lock::was_busy(error)
+    }
+
+    fn lock_came_too_late(_: &sqlx::Error) -> bool {
+        // Locks are taken before START TRANSACTION.
+        false
+    }
+
+    async fn lock_holder(connection: &mut MySqlConnection, key: &str) -> Option<String> {
+        lock::holder(connection, key).await
+    }
+
+    async fn keeps_snapshot(
+        connection: &mut MySqlConnection,
+        isolation: Option<Isolation>,
+    ) -> Result<bool, sqlx::Error> {
+        lock::keeps_snapshot(connection, isolation).await
+    }
+
+    async fn fence(
+        connection: &mut MySqlConnection,
+        key: &str,
+        token: i64,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        lock::fence(connection, key, token).await
+    }
+
+    const FENCE_TABLE: &'static str = lock::FENCE_TABLE;
 
     fn concurrency(_: &Options<Self>) -> Concurrency {
         Concurrency::Concurrent

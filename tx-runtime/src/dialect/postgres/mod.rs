@@ -1,9 +1,17 @@
 //! PostgreSQL.
 
-use sqlx::Postgres;
-use sqlx::postgres::PgDatabaseError;
+mod lock;
 
-use super::{Concurrency, Dialect, Fault, Interference, Options, driver_independent_fault, sql};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgDatabaseError;
+use sqlx::{PgConnection, Postgres};
+
+use super::{
+    Concurrency, Dialect, Fault, Interference, LockMessages, LockTime, Options,
+    driver_independent_fault, sql,
+};
 use crate::options::Isolation;
 
 const SERIALIZATION_FAILURE: &str = "40001";
@@ -35,6 +43,32 @@ fn lost_connection(code: &str) -> bool {
 /// Whether a backslash quotes the next character inside a string, by default.
 const BACKSLASHES: bool = false;
 
+fn begin_sql(isolation: Option<Isolation>) -> &'static str {
+    match isolation {
+        // BEGIN inside a transaction that somebody left open on the connection only
+        // warns; there now() is older than this message, and the cast fails. No column
+        // and no row: nothing to decode.
+        None => {
+            "BEGIN; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
+        }
+        Some(Isolation::ReadUncommitted) => {
+            "BEGIN ISOLATION LEVEL READ UNCOMMITTED; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
+        }
+        Some(Isolation::ReadCommitted) => {
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
+        }
+        // At these levels that query would fix the snapshot too early. After a first query
+        // the server refuses another level than the one in force, and one of these two is
+        // another.
+        Some(Isolation::RepeatableRead) => {
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+        }
+        Some(Isolation::Serializable) => {
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+        }
+    }
+}
+
 impl Dialect for Postgres {
     // A COMMIT in an aborted transaction is answered like a good one (only the command tag
     // says ROLLBACK, and the driver does not show it), and so is one without a transaction.
@@ -44,29 +78,7 @@ impl Dialect for Postgres {
     const SURVIVES_FAILED_STATEMENTS: bool = false;
 
     fn begin_sql(isolation: Option<Isolation>) -> &'static str {
-        match isolation {
-            // BEGIN inside a transaction that somebody left open on the connection only
-            // warns; there now() is older than this message, and the cast fails. No column
-            // and no row: nothing to decode.
-            None => {
-                "BEGIN; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
-            }
-            Some(Isolation::ReadUncommitted) => {
-                "BEGIN ISOLATION LEVEL READ UNCOMMITTED; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
-            }
-            Some(Isolation::ReadCommitted) => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
-            }
-            // At these levels that query would fix the snapshot too early. After a first query
-            // the server refuses another level than the one in force, and one of these two is
-            // another.
-            Some(Isolation::RepeatableRead) => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-            }
-            Some(Isolation::Serializable) => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"
-            }
-        }
+        begin_sql(isolation)
     }
 
     fn fault(error: &sqlx::Error) -> Fault {
@@ -107,6 +119,41 @@ impl Dialect for Postgres {
     fn reads_only(_: &str) -> bool {
         false
     }
+
+    const LOCKS: bool = true;
+
+    fn take_locks(keys: &[Arc<str>], wait: Duration, when: LockTime) -> LockMessages {
+        lock::take_locks(keys, wait, when)
+    }
+
+    fn lock_was_busy(error: &sqlx::Error) -> bool {
+        lock::was_busy(error)
+    }
+
+    fn lock_came_too_late(error: &sqlx::Error) -> bool {
+        lock::came_too_late(error)
+    }
+
+    async fn lock_holder(connection: &mut PgConnection, key: &str) -> Option<String> {
+        lock::holder(connection, key).await
+    }
+
+    async fn keeps_snapshot(
+        connection: &mut PgConnection,
+        isolation: Option<Isolation>,
+    ) -> Result<bool, sqlx::Error> {
+        lock::keeps_snapshot(connection, isolation).await
+    }
+
+    async fn fence(
+        connection: &mut PgConnection,
+        key: &str,
+        token: i64,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        lock::fence(connection, key, token).await
+    }
+
+    const FENCE_TABLE: &'static str = lock::FENCE_TABLE;
 
     fn concurrency(_: &Options<Self>) -> Concurrency {
         Concurrency::Concurrent

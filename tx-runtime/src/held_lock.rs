@@ -1,0 +1,150 @@
+//! Locks held around a body, or in a variable.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::chain::{self, Frame};
+use crate::dialect::Dialect;
+use crate::error::Error;
+use crate::lock::{Bound, Held};
+use crate::options::TransactionOptions;
+use crate::site::Site;
+use crate::source::Source;
+use crate::tx::Tx;
+
+/// Runs `body` under `lock`, as far as the chain does not hold it already.
+pub(crate) async fn locked<T, E, F>(lock: Bound, function: Site, body: F) -> Result<T, E>
+where
+    E: From<Error>,
+    F: AsyncFnOnce() -> Result<T, E>,
+{
+    let Some(held) = take(lock, function).await? else {
+        return body().await;
+    };
+    let frame = Frame::lock(Arc::clone(&held));
+    let result = chain::within(&frame, body).await;
+    drop(frame);
+    // What was done under it is done; a lock that cannot be opened is on record.
+    let _ = held.open(function).await;
+    result
+}
+
+async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
+    let wanted = chain::current(|frame| {
+        lock.wanted(function, |queue, key| {
+            frame.is_some_and(|frame| frame.has_locked(queue, key))
+        })
+    })?;
+    if wanted.is_held_already() {
+        return Ok(None);
+    }
+    wanted.take().await.map(Some)
+}
+
+/// A lock held in a variable; dropped, it opens in the background.
+///
+/// It cannot be released while a transaction begun under it is open: the compiler refuses
+/// that. A transaction that outlives its lock in another way, because it was dropped half-way
+/// and is still being rolled back, keeps the lock shut until its end.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let db = tx_runtime::SqliteDb::connect("sqlite::memory:").await?;
+/// # sqlx::query("create table t (id integer)").execute(db.pool()).await?;
+/// let held = db.lock("import").await?;
+/// let tx = held.begin().await?;
+/// sqlx::query("insert into t values (1)").execute(&tx).await?;
+/// tx.commit().await?;
+/// held.release().await?;
+/// # Ok::<_, tx_runtime::Error>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "a lock opens when dropped"]
+pub struct HeldLock<DB: Dialect> {
+    source: Arc<Source<DB>>,
+    function: Site,
+    /// `None` where the chain that took it held it already.
+    held: Option<Arc<Held>>,
+}
+
+impl<DB: Dialect> HeldLock<DB> {
+    pub(crate) async fn take(
+        source: Arc<Source<DB>>,
+        lock: Bound,
+        function: Site,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            held: take(lock, function).await?,
+            source,
+            function,
+        })
+    }
+
+    /// Begins a transaction under the lock; inside a scope, joins its transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Doomed`] if it would join a doomed transaction.
+    #[track_caller]
+    pub fn begin(&self) -> impl Future<Output = Result<Tx<'_, DB>, Error>> + Send {
+        let options = TransactionOptions::new().name("HeldLock::begin");
+        std::future::ready(self.enter(&options))
+    }
+
+    /// As [`begin`](Self::begin), with options; `Isolated` is allowed here.
+    ///
+    /// # Errors
+    ///
+    /// What the mode refuses: see [`Propagation`](crate::Propagation).
+    #[expect(
+        clippy::unused_async,
+        reason = "the other ways to begin are async as well"
+    )]
+    pub async fn begin_with(&self, options: TransactionOptions) -> Result<Tx<'_, DB>, Error> {
+        self.enter(&options)
+    }
+
+    fn enter(&self, options: &TransactionOptions) -> Result<Tx<'_, DB>, Error> {
+        match self.frame() {
+            Some(frame) => chain::call_within(&frame, || Tx::over(&self.source, options)),
+            None => Tx::over(&self.source, options),
+        }
+    }
+
+    /// Runs `body` with the lock in its call chain, so that `Isolated` functions can be called.
+    pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
+        match self.frame() {
+            Some(frame) => chain::within(&frame, body).await,
+            None => body().await,
+        }
+    }
+
+    /// Opens the lock, and returns when it is open.
+    ///
+    /// Where the chain that took it held the lock already, it stays shut until that holder
+    /// opens it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LockLost`] if it had not been held to the end, [`Error::LockUnavailable`] if
+    /// its provider failed; it opens with its lease then.
+    pub async fn release(self) -> Result<(), Error> {
+        match self.held {
+            Some(held) => held.open(self.function).await,
+            None => Ok(()),
+        }
+    }
+
+    fn frame(&self) -> Option<Arc<Frame>> {
+        self.held.as_ref().map(|held| Frame::lock(Arc::clone(held)))
+    }
+}
+
+impl<DB: Dialect> fmt::Debug for HeldLock<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldLock")
+            .field("function", &self.function)
+            .finish_non_exhaustive()
+    }
+}

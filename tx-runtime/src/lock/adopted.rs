@@ -1,0 +1,137 @@
+//! The locks that a transaction relies on: they open after its end.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::held::Held;
+use super::queue::LockQueue;
+use crate::identity::DbId;
+
+/// The locks of one transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Adopted {
+    locks: Mutex<Vec<Adoption>>,
+    /// Whether there is one that the transaction has not been prepared for.
+    unsettled: AtomicBool,
+}
+
+#[derive(Clone, Debug)]
+struct Adoption {
+    held: Arc<Held>,
+    /// Taken when statements had run already, whose snapshot may be older than the lock.
+    late: bool,
+    settled: bool,
+}
+
+/// A lock that the transaction has yet to be prepared for.
+pub(crate) struct Unsettled {
+    pub(crate) held: Arc<Held>,
+    pub(crate) late: bool,
+}
+
+impl Adopted {
+    /// Takes the locks over. `begun`: whether statements have run already.
+    pub(crate) fn adopt(&self, locks: impl IntoIterator<Item = Arc<Held>>, begun: bool) {
+        let mut adopted = self.lock();
+        for held in locks {
+            if adopted.iter().any(|known| Arc::ptr_eq(&known.held, &held)) {
+                continue;
+            }
+            adopted.push(Adoption {
+                held,
+                late: begun,
+                settled: false,
+            });
+            self.unsettled.store(true, Ordering::Release);
+        }
+    }
+
+    /// As [`adopt`](Self::adopt), for a lock that is being taken on the transaction's own
+    /// connection.
+    pub(crate) fn adopt_own(&self, held: Arc<Held>) {
+        self.lock().push(Adoption {
+            held,
+            late: false,
+            settled: true,
+        });
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.unsettled.load(Ordering::Acquire)
+    }
+
+    /// The locks that the transaction has yet to be prepared for.
+    pub(crate) fn unsettled(&self) -> Vec<Unsettled> {
+        let adopted = self.lock();
+        let unsettled = adopted.iter().filter(|adoption| !adoption.settled);
+        unsettled
+            .map(|adoption| Unsettled {
+                held: Arc::clone(&adoption.held),
+                late: adoption.late,
+            })
+            .collect()
+    }
+
+    pub(crate) fn settle(&self, held: &Arc<Held>) {
+        let mut adopted = self.lock();
+        for adoption in &mut *adopted {
+            if Arc::ptr_eq(&adoption.held, held) {
+                adoption.settled = true;
+            }
+        }
+        self.unsettled
+            .store(adopted.iter().any(|a| !a.settled), Ordering::Release);
+    }
+
+    pub(crate) fn has_settled(&self, held: &Arc<Held>) -> bool {
+        let adopted = self.lock();
+        let mut settled = adopted.iter().filter(|adoption| adoption.settled);
+        settled.any(|adoption| Arc::ptr_eq(&adoption.held, held))
+    }
+
+    /// Lets go of a lock that nothing may run under here.
+    pub(crate) fn refuse(&self, held: &Arc<Held>) {
+        let mut adopted = self.lock();
+        adopted.retain(|adoption| !Arc::ptr_eq(&adoption.held, held));
+        self.unsettled
+            .store(adopted.iter().any(|a| !a.settled), Ordering::Release);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Held>> {
+        let adopted = self.lock();
+        adopted.iter().map(|a| Arc::clone(&a.held)).collect()
+    }
+
+    pub(crate) fn has(&self, queue: &LockQueue, key: &str) -> bool {
+        self.lock().iter().any(|a| a.held.has(queue, key))
+    }
+
+    /// A connection of `db` that one of the locks lives on and nobody uses.
+    pub(crate) fn lend(&self, db: DbId) -> Option<Box<dyn Any + Send>> {
+        self.lock().iter().find_map(|a| a.held.lend(db))
+    }
+
+    /// Whether the transaction has committed is unknown.
+    pub(crate) fn doubt(&self) {
+        for adoption in &*self.lock() {
+            adoption.held.doubt();
+        }
+    }
+
+    /// The transaction has ended.
+    pub(crate) fn let_go(&self) {
+        let adopted = std::mem::take(&mut *self.lock());
+        // Out of the mutex: the last reference opens the lock.
+        drop(adopted);
+        self.unsettled.store(false, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Adoption>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,23 @@
+//! Named locks: who may have one, in which order, and when it opens.
+//!
+//! A [`LockQueue`] stands before every [`LockProvider`], so that at most one call per key and
+//! process reaches whatever is behind it. What was taken is a [`Held`]: the chain that took it
+//! refers to it, and so does every transaction that ran under it; it opens when the last of
+//! them lets go.
+
+mod adopted;
+mod held;
+mod local;
+mod provider;
+mod queue;
+mod request;
+mod taking;
+
+pub(crate) use adopted::Adopted;
+pub(crate) use held::{DOUBT_LIMIT, Held};
+pub use local::LocalLocks;
+pub use provider::{Fence, LockFailure, LockFuture, LockHold, LockProvider, LockRequest};
+pub use queue::LockQueue;
+pub(crate) use request::Bound;
+pub use request::Lock;
+pub(crate) use taking::Wanted;

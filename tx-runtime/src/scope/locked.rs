@@ -1,0 +1,109 @@
+//! Entering a scope under a lock: the lock first, then whatever the mode says.
+
+use std::sync::Arc;
+
+use super::{Position, Scope};
+use crate::chain::{self, Frame};
+use crate::dialect::Dialect;
+use crate::error::Error;
+use crate::lock::{Bound, Held, Wanted};
+use crate::options::TransactionOptions;
+use crate::propagation::Entry;
+use crate::source::Source;
+
+/// Enters a scope under `lock`, as far as the chain does not hold it already.
+///
+/// Locks that live on the `Db`'s own connections are taken by the transaction that the scope
+/// begins or joins, and open with its end; all others are taken before.
+pub(super) async fn enter<DB: Dialect>(
+    source: &Arc<Source<DB>>,
+    options: &TransactionOptions,
+    lock: Bound,
+) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
+    let wanted = wanted(lock, options)?;
+    if wanted.is_held_already() {
+        return Ok((Scope::enter(source, options)?, None));
+    }
+    let position = chain::current(|frame| Position::nearest(source, frame));
+    match (options.propagation.entry(position.is_some()), position) {
+        // What is refused in any case must not wait for a lock.
+        (Entry::RefuseInside | Entry::RefuseWithout, _) => {
+            Ok((Scope::enter(source, options)?, None))
+        }
+        (Entry::Join | Entry::Savepoint, Some(position)) => {
+            join(source, options, wanted, position).await
+        }
+        (Entry::Begin | Entry::BeginUnderLock, _) if wanted.lives_on(source.id()) => {
+            begin(source, options, wanted).await
+        }
+        _ => {
+            let held = wanted.take().await?;
+            Ok((within(source, options, &held)?, Some(held)))
+        }
+    }
+}
+
+fn wanted(lock: Bound, options: &TransactionOptions) -> Result<Wanted, Error> {
+    chain::current(|frame| {
+        lock.wanted(options.site, |queue, key| {
+            frame.is_some_and(|frame| frame.has_locked(queue, key))
+        })
+    })
+}
+
+/// The scope, with the lock in its chain and its transaction.
+fn within<DB: Dialect>(
+    source: &Arc<Source<DB>>,
+    options: &TransactionOptions,
+    held: &Arc<Held>,
+) -> Result<Scope<DB>, Error> {
+    let frame = Frame::lock(Arc::clone(held));
+    chain::call_within(&frame, || Scope::enter(source, options))
+}
+
+/// The lock comes with BEGIN, on the connection of the scope's own transaction.
+async fn begin<DB: Dialect>(
+    source: &Arc<Source<DB>>,
+    options: &TransactionOptions,
+    wanted: Wanted,
+) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
+    let (held, left) = wanted.take_turns().await?;
+    let scope = within(source, options, &held)?;
+    if let Some(transaction) = scope.owned() {
+        let root = transaction.root();
+        transaction
+            .take_locks(root, options.site, wanted.keys(), left)
+            .await?;
+    }
+    Ok((scope, Some(held)))
+}
+
+/// The lock goes over to the transaction that is joined, and opens after its end.
+async fn join<DB: Dialect>(
+    source: &Arc<Source<DB>>,
+    options: &TransactionOptions,
+    wanted: Wanted,
+    position: Position<DB>,
+) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
+    let Position {
+        transaction, level, ..
+    } = position;
+    level.check(options.site)?;
+    // Before the wait, which would be for nothing.
+    transaction
+        .refuse_late_lock(&level, options.site, &wanted.text())
+        .await?;
+    if !wanted.lives_on(source.id()) {
+        let held = wanted.take().await?;
+        return Ok((within(source, options, &held)?, Some(held)));
+    }
+    let (held, left) = wanted.take_turns().await?;
+    // Adopted first: dropped half-way, the lock may be there already.
+    transaction.adopt_own(&held);
+    let taken = transaction.take_locks(&level, options.site, wanted.keys(), left);
+    if let Err(refused) = taken.await {
+        transaction.disown(&held);
+        return Err(refused);
+    }
+    Ok((within(source, options, &held)?, Some(held)))
+}

@@ -1,0 +1,202 @@
+//! A transaction and the locks it runs under.
+//!
+//! What is read under a lock must not be older than the lock, and what is written under a
+//! lease must be refused once the lease has gone to somebody else. Both are seen to before the
+//! first statement under the lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Transaction;
+use crate::cause::{Cause, CauseKind, Doom};
+use crate::dialect::Dialect;
+use crate::error::Error;
+use crate::level::Level;
+use crate::lock::{Fence, Held};
+use crate::operation::{Operation, Product, ServerLocks, Task};
+use crate::site::Site;
+use crate::wire::{Step, Wire};
+
+impl<DB: Dialect> Transaction<DB> {
+    /// Keeps a lock that is being taken on this transaction's own connection.
+    pub(crate) fn adopt_own(&self, held: &Arc<Held>) {
+        self.adopted.adopt_own(Arc::clone(held));
+    }
+
+    /// Lets go of a lock that could not be taken.
+    pub(crate) fn disown(&self, held: &Arc<Held>) {
+        self.adopted.refuse(held);
+    }
+
+    /// Takes locks of the server on this transaction's own connection: with BEGIN if it has
+    /// not begun.
+    pub(crate) async fn take_locks(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+        keys: &[Arc<str>],
+        wait: Duration,
+    ) -> Result<(), Error> {
+        let locks = ServerLocks {
+            keys: keys.to_vec(),
+            wait,
+            holder: Product::new(),
+        };
+        let mut wire = self.turn(level, function).await?;
+        let taken = if wire.is_unused() {
+            self.begin(&mut wire, function, Some(&locks)).await
+        } else {
+            let task = Task::Lock {
+                nested: wire.innermost_savepoint().is_some(),
+                locks: locks.clone(),
+            };
+            perform(&mut wire, level, function, task)
+                .await
+                .map_err(Error::Database)
+        };
+        taken.map_err(|error| busy::<DB>(error, function, &locks))
+    }
+
+    /// Refuses `function`, which is to join under a new lock, if what has been read may be
+    /// older than the lock will be.
+    pub(crate) async fn refuse_late_lock(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+        key: &str,
+    ) -> Result<(), Error> {
+        if !self.has_begun() {
+            return Ok(());
+        }
+        let mut wire = self.turn(level, function).await?;
+        if wire.is_unused() {
+            return Ok(());
+        }
+        self.refuse_old_snapshot(&mut wire, level, function, key)
+            .await
+    }
+
+    /// Prepares the begun transaction for the locks that it has adopted since the last time.
+    pub(super) async fn settle_locks(
+        &self,
+        wire: &mut Wire<DB>,
+        level: &Arc<Level>,
+        function: Site,
+    ) -> Result<(), Error> {
+        for unsettled in self.adopted.unsettled() {
+            let held = unsettled.held;
+            if unsettled.late
+                && let Err(refused) = self
+                    .refuse_old_snapshot(wire, level, function, &held.keys())
+                    .await
+            {
+                self.adopted.refuse(&held);
+                return Err(refused);
+            }
+            if !self.is_fenced_further_out(&held) {
+                for fence in held.fences() {
+                    self.fence(wire, function, &held, fence).await?;
+                }
+            }
+            self.adopted.settle(&held);
+        }
+        Ok(())
+    }
+
+    /// Whether a transaction around this one has written the lock's token down: it keeps that
+    /// row locked until its end, which comes after this one's.
+    fn is_fenced_further_out(&self, held: &Arc<Held>) -> bool {
+        let mut outwards = std::iter::successors(self.outer.as_ref(), |t| t.outer.as_ref());
+        outwards.any(|outer| outer.has_begun() && outer.adopted.has_settled(held))
+    }
+
+    async fn refuse_old_snapshot(
+        &self,
+        wire: &mut Wire<DB>,
+        level: &Arc<Level>,
+        function: Site,
+        key: &str,
+    ) -> Result<(), Error> {
+        let answer = Product::new();
+        let task = Task::KeepsSnapshot(self.isolation, answer.another());
+        perform(wire, level, function, task)
+            .await
+            .map_err(Error::Database)?;
+        if answer.take().map_err(Error::Database)? {
+            return Err(Error::LockAfterSnapshot {
+                function,
+                key: key.to_owned(),
+                outer: self.root.site(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn fence(
+        &self,
+        wire: &mut Wire<DB>,
+        function: Site,
+        held: &Held,
+        fence: Fence,
+    ) -> Result<(), Error> {
+        let answer = Product::new();
+        let key = fence.key.to_string();
+        let task = Task::Fence(fence, answer.another());
+        perform(wire, &self.root, function, task)
+            .await
+            .map_err(|source| Error::LockUnavailable {
+                function,
+                key: key.clone(),
+                source: source.into(),
+            })?;
+        let Some(seen) = answer.take().map_err(Error::Database)? else {
+            return Ok(());
+        };
+        held.outrun(seen);
+        let error = Error::LockLost { function, key };
+        let cause = Cause::of_function(CauseKind::LockLost, error.to_string());
+        self.root.doom(Doom::new(function, cause));
+        Err(error)
+    }
+
+    /// Refuses to commit under locks that are held no longer.
+    pub(super) async fn check_locks(&self) -> Result<(), Error> {
+        if self.adopted.is_empty() {
+            return Ok(());
+        }
+        for held in self.adopted.all() {
+            held.check(self.root.site()).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn perform<DB: Dialect>(
+    wire: &mut Wire<DB>,
+    level: &Arc<Level>,
+    function: Site,
+    task: Task<DB>,
+) -> Result<(), sqlx::Error> {
+    let step = Step::Statement {
+        level: Arc::clone(level),
+        function,
+    };
+    let done = wire.perform(step, Operation::Task(task)).await;
+    done.map(drop)
+}
+
+/// A lock that was not free in time, said so.
+fn busy<DB: Dialect>(error: Error, function: Site, locks: &ServerLocks) -> Error {
+    let (Error::Begin { source, .. } | Error::Database(source)) = &error else {
+        return error;
+    };
+    if !DB::lock_was_busy(source) {
+        return error;
+    }
+    Error::LockTimeout {
+        function,
+        key: locks.keys.join("`, `"),
+        waited: locks.wait,
+        holder: locks.holder.found(),
+    }
+}
