@@ -8,6 +8,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::admission::Parked;
 use crate::identity::DbId;
 use crate::level::Level;
 use crate::lock::{Adopted, Held, LockQueue};
@@ -53,6 +54,9 @@ pub(crate) enum Ground {
 pub(crate) trait Physical: Any + fmt::Debug + Send + Sync {
     /// The locks that open after its end.
     fn adopted(&self) -> &Adopted;
+
+    /// Says, as long as the answer lives, that its chain waits for a lock.
+    fn park(&self) -> Option<Parked>;
 }
 
 impl Ground {
@@ -136,6 +140,21 @@ impl Frame {
         })
     }
 
+    fn park(&self) -> Vec<Parked> {
+        let mut seen: Vec<&Arc<dyn Physical>> = Vec::new();
+        for frame in self.outwards() {
+            if let Link::Scope(ScopeLink {
+                ground: Ground::Transaction { transaction, .. },
+                ..
+            }) = &frame.link
+                && !seen.iter().any(|known| Arc::ptr_eq(known, transaction))
+            {
+                seen.push(transaction);
+            }
+        }
+        seen.iter().filter_map(|t| t.park()).collect()
+    }
+
     fn outwards(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |frame| frame.parent.as_deref())
     }
@@ -145,6 +164,12 @@ impl Frame {
 pub(crate) fn current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
     let frame = CHAIN.try_with(Arc::clone).ok();
     look(frame.as_deref())
+}
+
+/// Awaits a lock, and says meanwhile of all connections of the chain that it does.
+pub(crate) async fn parked<T>(lock: impl Future<Output = T>) -> T {
+    let _parked = current(|frame| frame.map_or_else(Vec::new, Frame::park));
+    lock.await
 }
 
 /// The locks that the chain of the running future holds, innermost first.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::chain::{self, Frame};
+use crate::chain::{self, Frame, parked};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::lock::{Bound, Held};
@@ -38,7 +38,7 @@ async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
     if wanted.is_held_already() {
         return Ok(None);
     }
-    wanted.take().await.map(Some)
+    parked(wanted.take()).await.map(Some)
 }
 
 /// A lock held in a variable; dropped, it opens in the background.

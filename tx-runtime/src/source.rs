@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::admission::{Admission, Holder};
+use crate::admission::{Admission, Holder, Parked};
 use crate::cleanup::Cleanups;
 use crate::dialect::{Concurrency, Dialect};
 use crate::error::Error;
@@ -70,6 +70,8 @@ pub(crate) struct Holding {
     pub(crate) holders: Vec<Holder>,
     /// The innermost of them all.
     pub(crate) innermost: Option<Site>,
+    /// Whether the chain holds a named lock, which others may wait for.
+    pub(crate) under_lock: bool,
 }
 
 /// What a connection is wanted for.
@@ -188,6 +190,11 @@ impl<DB: Dialect> Source<DB> {
         }
     }
 
+    /// Says that the chain of a connection, its `level`-th, waits for a lock.
+    pub(crate) fn park(&self, level: usize) -> Parked {
+        self.admission.park(level)
+    }
+
     /// Whether a second connection would wait for the chain that asks for it.
     fn excludes(&self, purpose: Purpose) -> bool {
         match self.concurrency {
@@ -207,7 +214,7 @@ impl<DB: Dialect> Source<DB> {
         let writer = self.writer_turn(purpose).await;
         let permit = self
             .admission
-            .admit(holding.level, &holding.holders)
+            .admit(holding.level, &holding.holders, holding.under_lock)
             .await
             .map_err(|impossible| Error::PoolTooSmall {
                 function,

@@ -14,9 +14,9 @@ use crate::dialect::{Dialect, Interference, Step};
 use crate::error::Error;
 use crate::operation::{Operation, Product, Task};
 use crate::prepared::Prepared;
-use crate::scope::{Position, nearest_transaction};
+use crate::scope::{self, Position};
 use crate::site::Site;
-use crate::source::{Holding, Source};
+use crate::source::Source;
 use crate::statement::{Answer, Want};
 use crate::stream::{AutocommitStream, RefusedStream, RowsOnly, TransactionStream};
 use crate::transaction;
@@ -52,8 +52,7 @@ impl<DB: Dialect> Target<DB> {
         Self::Autocommit(Autocommit {
             source: Arc::clone(source),
             function,
-            holding: nearest_transaction(source, frame)
-                .map_or_else(Holding::default, |transaction| transaction.holding()),
+            holding: scope::holding(source, frame),
             locks: frame.map_or_else(Vec::new, Frame::locks),
         })
     }

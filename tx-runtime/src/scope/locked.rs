@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Position, Scope};
-use crate::chain::{self, Frame};
+use crate::chain::{self, Frame, parked};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::lock::{Bound, Held, Wanted};
@@ -37,7 +37,7 @@ pub(super) async fn enter<DB: Dialect>(
             begin(source, options, wanted).await
         }
         _ => {
-            let held = wanted.take().await?;
+            let held = parked(wanted.take()).await?;
             Ok((within(source, options, &held)?, Some(held)))
         }
     }
@@ -67,7 +67,7 @@ async fn begin<DB: Dialect>(
     options: &TransactionOptions,
     wanted: Wanted,
 ) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
-    let (held, left) = wanted.take_turns().await?;
+    let (held, left) = parked(wanted.take_turns()).await?;
     let scope = within(source, options, &held)?;
     if let Some(transaction) = scope.owned() {
         let root = transaction.root();
@@ -94,14 +94,14 @@ async fn join<DB: Dialect>(
         .refuse_late_lock(&level, options.site, &wanted.text())
         .await?;
     if !wanted.lives_on(source.id()) {
-        let held = wanted.take().await?;
+        let held = parked(wanted.take()).await?;
         return Ok((within(source, options, &held)?, Some(held)));
     }
-    let (held, left) = wanted.take_turns().await?;
+    let (held, left) = parked(wanted.take_turns()).await?;
     // Adopted first: dropped half-way, the lock may be there already.
     transaction.adopt_own(&held);
     let taken = transaction.take_locks(&level, options.site, wanted.keys(), left);
-    if let Err(refused) = taken.await {
+    if let Err(refused) = parked(taken).await {
         transaction.disown(&held);
         return Err(refused);
     }

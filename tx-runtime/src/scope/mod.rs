@@ -192,6 +192,7 @@ pub(crate) fn holding<DB: Dialect>(source: &Source<DB>, frame: Option<&Frame>) -
         .iter()
         .filter(|held| held.keeps_connection(source.id()));
     holding.level += kept.count();
+    holding.under_lock = !locks.is_empty();
     holding
 }
 

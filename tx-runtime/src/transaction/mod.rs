@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{MutexGuard, Notify};
 
-use crate::admission::Holder;
+use crate::admission::{Holder, Parked};
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::Physical;
 use crate::dialect::{Dialect, Fault};
@@ -49,6 +49,8 @@ pub(crate) struct Transaction<DB: Dialect> {
     /// somebody else has the wire, which is when admission asks.
     wants_connection: AtomicBool,
     holds_connection: AtomicBool,
+    /// At which level of its chain it asked for the connection.
+    nesting: AtomicUsize,
     /// Where to clean up if the scope is dropped outside of a runtime.
     runtime: OnceLock<Handle>,
     /// Locks under which statements of this transaction ran; they open after its end.
@@ -82,6 +84,7 @@ impl<DB: Dialect> Transaction<DB> {
             savepoints: AtomicUsize::new(0),
             wants_connection: AtomicBool::new(false),
             holds_connection: AtomicBool::new(false),
+            nesting: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             adopted: Adopted::default(),
         })
@@ -132,10 +135,12 @@ impl<DB: Dialect> Transaction<DB> {
         function: Site,
         locks: Option<&ServerLocks>,
     ) -> Result<(), Error> {
-        let holding = self
+        let mut holding = self
             .outer
             .as_ref()
             .map_or_else(Holding::default, Transaction::holding);
+        holding.under_lock = !self.adopted.is_empty();
+        self.nesting.store(holding.level, Ordering::Release);
         let mut attempts = self.source.begin_attempts();
         loop {
             // Set while it waits as well: a branch of the same scope that asks meanwhile is
@@ -327,6 +332,11 @@ impl<DB: Dialect> Transaction<DB> {
 impl<DB: Dialect> Physical for Transaction<DB> {
     fn adopted(&self) -> &Adopted {
         &self.adopted
+    }
+
+    fn park(&self) -> Option<Parked> {
+        let nesting = self.nesting.load(Ordering::Acquire);
+        self.has_begun().then(|| self.source.park(nesting))
     }
 }
 
