@@ -19,7 +19,8 @@ use crate::level::Level;
 use crate::lock::{
     Bound, Lock, LockFailure, LockFuture, LockHold, LockProvider, LockQueue, LockRequest,
 };
-use crate::options::{Isolation, LockedOptions, TransactionOptions};
+use crate::locked_options::LockedOptions;
+use crate::options::{Isolation, TransactionOptions};
 use crate::propagation::Propagation;
 use crate::scope::{self, Position};
 use crate::site::Site;
@@ -158,7 +159,7 @@ impl<DB: Dialect> Db<DB> {
     /// The body's error, or an [`Error`] of the scope's own converted into it.
     pub async fn transaction_with<T, E, F>(
         &self,
-        options: impl Into<LockedOptions<E>>,
+        options: impl Into<LockedOptions<T, E>>,
         body: F,
     ) -> Result<T, E>
     where
@@ -425,6 +426,13 @@ impl<DB: Dialect> DbBuilder<DB> {
     /// that a service tested on one holds on another.
     pub fn tolerate_failed_statements(mut self, tolerate: bool) -> Self {
         self.settings.tolerate_failed_statements = tolerate;
+        self
+    }
+
+    /// Tells a function that has joined a doomed transaction so at its own end: instead of its
+    /// `Ok` it returns [`Error::Doomed`]. By default only the owner is told.
+    pub fn fail_early(mut self, early: bool) -> Self {
+        self.settings.fail_early = early;
         self
     }
 

@@ -109,7 +109,7 @@ pub enum Error {
         /// What happened in it.
         #[source]
         cause: Cause,
-        /// What the scope returned: `returned Ok`, or the error that `no_rollback_for` kept.
+        /// What the scope returned: `returned Ok`, or the error that its rules commit for.
         meant: String,
     },
 

@@ -63,7 +63,7 @@
 //! | `source`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
 //! | `chain`, `level`, `lock` | the call chain; a level's verdict; in-process locks |
 //! | `dialect` | the only place that knows which database it is on |
-//! | `options`, `propagation`, `result` | what a scope is asked for, and what its result means |
+//! | `options`, `rules`, `locked_options`, `propagation`, `result` | what a scope is asked for, and what its result means |
 //! | `error`, `cause`, `site` | what went wrong, why, and where |
 //!
 //! # How its promises are kept
@@ -107,12 +107,14 @@ mod identity;
 mod lease;
 mod level;
 mod lock;
+mod locked_options;
 mod operation;
 mod options;
 mod prepared;
 mod propagation;
 mod result;
 mod rows;
+mod rules;
 mod scope;
 mod session;
 mod site;
@@ -140,9 +142,11 @@ pub use lock::{
     Fence, LocalLocks, Lock, LockFailure, LockFuture, LockHold, LockProvider, LockQueue,
     LockRequest,
 };
-pub use options::{Isolation, LockedOptions, RuledOptions, Rules, TransactionOptions};
+pub use locked_options::LockedOptions;
+pub use options::{Isolation, TransactionOptions};
 pub use propagation::Propagation;
 pub use result::TransactionResult;
+pub use rules::{RollbackPolicy, RuledOptions, Rules};
 pub use site::Site;
 pub use tx::Tx;
 pub use tx_macros::transactional;
@@ -158,5 +162,15 @@ macro_rules! describe {
     ($error:expr) => {{
         use $crate::__private::{ByDebug as _, ByDisplay as _, ByNothing as _};
         (&&&$crate::__private::Described($error)).describe()
+    }};
+}
+
+/// Whether an error rolls back by what its type declares.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! declared {
+    ($error:expr) => {{
+        use $crate::__private::{ByDefault as _, ByPolicy as _};
+        (&&$crate::__private::Declared($error)).rolls_back()
     }};
 }

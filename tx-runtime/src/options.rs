@@ -3,7 +3,6 @@
 use std::fmt;
 use std::panic::Location;
 
-use crate::lock::Lock;
 use crate::propagation::Propagation;
 use crate::site::Site;
 
@@ -83,127 +82,11 @@ impl TransactionOptions {
         self.site = self.site.renamed(name);
         self
     }
-
-    /// A lock to hold around the scope; it opens after the scope's transaction has ended.
-    ///
-    /// ```
-    /// use tx_runtime::{Propagation, TransactionOptions};
-    ///
-    /// let add = TransactionOptions::new()
-    ///     .propagation(Propagation::Isolated)
-    ///     .lock(format!("interest-asset:{}", 7));
-    /// # let _: tx_runtime::LockedOptions<tx_runtime::Error> = add;
-    /// ```
-    #[must_use]
-    pub fn lock<E: fmt::Debug>(self, lock: impl Into<Lock>) -> LockedOptions<E> {
-        RuledOptions::from(self).lock(lock)
-    }
-
-    /// Commits, and still returns the error, for the errors that `keeps` answers `true` for.
-    #[must_use]
-    pub fn no_rollback_for<E: fmt::Debug>(self, keeps: fn(&E) -> bool) -> RuledOptions<E> {
-        let RuledOptions { options, rules } = self.into();
-        RuledOptions {
-            options,
-            rules: rules.no_rollback_for(keeps),
-        }
-    }
 }
 
 impl Default for TransactionOptions {
     #[track_caller]
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// [`TransactionOptions`] together with a rule about the body's errors.
-#[derive(Clone, Copy, Debug)]
-pub struct RuledOptions<E> {
-    pub(crate) options: TransactionOptions,
-    pub(crate) rules: Rules<E>,
-}
-
-/// Errors of closures are put into words by `Debug`: of the ways that a generic function can
-/// ask for, it is the one that nearly every error type has.
-impl<E: fmt::Debug> From<TransactionOptions> for RuledOptions<E> {
-    fn from(options: TransactionOptions) -> Self {
-        Self {
-            options,
-            rules: Rules::described(|error| Some(format!("{error:?}"))),
-        }
-    }
-}
-
-impl<E> RuledOptions<E> {
-    /// As [`TransactionOptions::lock`].
-    #[must_use]
-    pub fn lock(self, lock: impl Into<Lock>) -> LockedOptions<E> {
-        LockedOptions {
-            options: self,
-            lock: Some(lock.into()),
-        }
-    }
-}
-
-/// [`RuledOptions`] together with a lock.
-#[derive(Clone, Debug)]
-pub struct LockedOptions<E> {
-    pub(crate) options: RuledOptions<E>,
-    pub(crate) lock: Option<Lock>,
-}
-
-impl<E> From<RuledOptions<E>> for LockedOptions<E> {
-    fn from(options: RuledOptions<E>) -> Self {
-        Self {
-            options,
-            lock: None,
-        }
-    }
-}
-
-impl<E: fmt::Debug> From<TransactionOptions> for LockedOptions<E> {
-    fn from(options: TransactionOptions) -> Self {
-        RuledOptions::from(options).into()
-    }
-}
-
-/// What a scope knows about its body's error type.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules<E> {
-    keeps: fn(&E) -> bool,
-    describe: fn(&E) -> Option<String>,
-}
-
-impl<E> Rules<E> {
-    /// Rolls back for every error and knows only the error's type name.
-    #[must_use]
-    pub fn unnamed() -> Self {
-        Self::described(|_| None)
-    }
-
-    /// As [`unnamed`](Self::unnamed), with a way to put the error into words.
-    #[must_use]
-    pub fn described(describe: fn(&E) -> Option<String>) -> Self {
-        Self {
-            keeps: |_| false,
-            describe,
-        }
-    }
-
-    /// Commits for the errors that `keeps` answers `true` for.
-    #[must_use]
-    pub fn no_rollback_for(mut self, keeps: fn(&E) -> bool) -> Self {
-        self.keeps = keeps;
-        self
-    }
-
-    pub(crate) fn commits(&self, error: &E) -> bool {
-        (self.keeps)(error)
-    }
-
-    pub(crate) fn describe(&self, error: &E) -> String {
-        (self.describe)(error)
-            .unwrap_or_else(|| format!("an error of type `{}`", std::any::type_name::<E>()))
     }
 }

@@ -7,12 +7,13 @@ use crate::db::Db;
 use crate::dialect::Dialect;
 use crate::held_lock;
 use crate::lock::{Lock, LockProvider};
-use crate::options::{RuledOptions, Rules, TransactionOptions};
+use crate::options::TransactionOptions;
 use crate::result::TransactionResult;
+use crate::rules::{RollbackPolicy, RuledOptions, Rules};
 use crate::scope;
 use crate::site::Site;
 
-pub use crate::describe;
+pub use crate::{declared, describe};
 
 /// What `db = ..` may name: a `Db`, or something that leads to one.
 #[diagnostic::on_unimplemented(
@@ -62,13 +63,13 @@ pub const fn options(name: &'static str, file: &'static str, line: u32) -> Trans
     TransactionOptions::of(Site::new(name, file, line))
 }
 
-/// The rules for a function's error type. The type comes as a value, so that a wrong one is
+/// The rules for a function's results. Their type comes as a value, so that a wrong one is
 /// reported once.
 #[must_use]
 pub fn rules<R: TransactionResult>(
     _: PhantomData<R>,
     describe: fn(&R::Error) -> Option<String>,
-) -> Rules<R::Error> {
+) -> Rules<R::Ok, R::Error> {
     Rules::described(describe)
 }
 
@@ -76,7 +77,7 @@ pub fn rules<R: TransactionResult>(
 pub async fn run<DB, R, F>(
     db: &Db<DB>,
     options: TransactionOptions,
-    rules: Rules<R::Error>,
+    rules: Rules<R::Ok, R::Error>,
     body: F,
 ) -> R
 where
@@ -92,7 +93,7 @@ pub async fn run_locked<DB, R, F>(
     db: &Db<DB>,
     lock: Lock,
     options: TransactionOptions,
-    rules: Rules<R::Error>,
+    rules: Rules<R::Ok, R::Error>,
     body: F,
 ) -> R
 where
@@ -164,5 +165,36 @@ pub trait ByNothing {
 impl<E> ByNothing for Described<'_, E> {
     fn describe(&self) -> Option<String> {
         None
+    }
+}
+
+/// An error about to be asked whether it rolls back.
+///
+/// Found like the words of [`Described`]: on two references, the first of which leads to a
+/// declared policy.
+#[derive(Debug)]
+pub struct Declared<'a, E>(pub &'a E);
+
+/// For errors with a policy of their own.
+pub trait ByPolicy {
+    /// What the policy says.
+    fn rolls_back(&self) -> bool;
+}
+
+impl<E: RollbackPolicy> ByPolicy for &Declared<'_, E> {
+    fn rolls_back(&self) -> bool {
+        self.0.rolls_back()
+    }
+}
+
+/// For all other errors.
+pub trait ByDefault {
+    /// Every error rolls back.
+    fn rolls_back(&self) -> bool;
+}
+
+impl<E> ByDefault for Declared<'_, E> {
+    fn rolls_back(&self) -> bool {
+        true
     }
 }

@@ -23,6 +23,7 @@ use crate::site::Site;
 pub(crate) struct Settings {
     pub(crate) autocommit_outside_scopes: bool,
     pub(crate) tolerate_failed_statements: bool,
+    pub(crate) fail_early: bool,
     pub(crate) nesting_depth: usize,
     pub(crate) isolation: Option<Isolation>,
     /// Who keeps locks, if not the database itself.
@@ -34,6 +35,7 @@ impl Default for Settings {
         Self {
             autocommit_outside_scopes: false,
             tolerate_failed_statements: false,
+            fail_early: false,
             nesting_depth: 2,
             isolation: None,
             locks: None,

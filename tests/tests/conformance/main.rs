@@ -11,5 +11,6 @@ mod lazy;
 mod propagation;
 mod rollback;
 mod rollback_only;
+mod rules;
 mod savepoints;
 mod suspension;

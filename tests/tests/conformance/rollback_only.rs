@@ -746,3 +746,26 @@ case! {
         assert!(bed.rows().await.is_empty());
     }
 }
+
+case! {
+    o_06 on sqlite, postgres, mysql; bed = Bed::<B>::build(|pool| pool, |builder| builder.fail_early(true));
+    "with fail_early, a function that has joined is told at its own end that nothing can commit";
+    async fn<B>(bed) {
+        let outer = TransactionOptions::new().name("outer");
+        let told = bed.db.transaction_with(outer, async || {
+            bed.insert(1).await?;
+            let early = regretful(bed, 2).await;
+            let Err(Error::Doomed { function, by, cause }) = &early else { panic!("{early:?}") };
+            assert_eq!((function.name(), by.name()), ("regretful", "regretful"));
+            assert_eq!(cause.kind(), CauseKind::RollbackOnly);
+            Ok::<_, Error>(())
+        });
+        assert!(matches!(told.await, Err(Error::UnexpectedRollback { .. })));
+        assert!(bed.rows().await.is_empty());
+        // One that can still commit has nothing to be told of.
+        bed.db.transaction(async || bed.db.transaction(async || Ok(bed.insert(3).await?)).await)
+            .await
+            .unwrap_or_else(|error: Error| panic!("{error}"));
+        assert_eq!(bed.rows().await, [3]);
+    }
+}

@@ -11,9 +11,10 @@ use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;
 use crate::lock::{Bound, Held};
-use crate::options::{RuledOptions, Rules, TransactionOptions};
+use crate::options::TransactionOptions;
 use crate::propagation::{Entry, Propagation};
 use crate::result::TransactionResult;
+use crate::rules::{RuledOptions, Rules};
 use crate::site::Site;
 use crate::source::{Holding, Source};
 use crate::transaction::{Transaction, Verdict};
@@ -24,7 +25,7 @@ use crate::transaction::{Transaction, Verdict};
 /// is kept small, since it is compiled once for every body.
 pub(crate) async fn run<DB, R, F>(
     source: &Arc<Source<DB>>,
-    options: RuledOptions<R::Error>,
+    options: RuledOptions<R::Ok, R::Error>,
     body: F,
 ) -> R
 where
@@ -43,7 +44,7 @@ where
 pub(crate) async fn run_locked<DB, R, F>(
     source: &Arc<Source<DB>>,
     lock: Bound,
-    options: RuledOptions<R::Error>,
+    options: RuledOptions<R::Ok, R::Error>,
     body: F,
 ) -> R
 where
@@ -65,7 +66,7 @@ where
 }
 
 /// The body in its scope, to the end of both.
-async fn live<DB, R, F>(mut scope: Scope<DB>, rules: Rules<R::Error>, body: F) -> R
+async fn live<DB, R, F>(mut scope: Scope<DB>, rules: Rules<R::Ok, R::Error>, body: F) -> R
 where
     DB: Dialect,
     R: TransactionResult,
@@ -73,6 +74,9 @@ where
 {
     let result = chain::within(&scope.frame, body).await.into_result();
     let intent = match &result {
+        Ok(value) if rules.rejects(value) => {
+            Intent::GiveUp("it returned a value that its `rollback_if` rejects".to_owned())
+        }
         Ok(_) => Intent::Keep(Meant::Ok),
         Err(error) if rules.commits(error) => Intent::Keep(Meant::Kept(rules.describe(error))),
         Err(error) => Intent::GiveUp(if scope.is_participant() {
@@ -105,7 +109,7 @@ impl Meant {
         match self {
             Self::Ok => "returned Ok".to_owned(),
             Self::Kept(error) => {
-                format!("returned an error that `no_rollback_for` keeps ({error})")
+                format!("returned an error that its rules commit for ({error})")
             }
         }
     }
@@ -128,18 +132,29 @@ enum Role<DB: Dialect> {
 }
 
 /// A part in a level that another scope owns.
-struct Participation(Arc<Level>);
+struct Participation {
+    level: Arc<Level>,
+    /// Whether it is told at its own end that the level cannot commit.
+    fails_early: bool,
+}
 
 impl Participation {
-    fn new(level: Arc<Level>) -> Self {
+    fn new(level: Arc<Level>, fails_early: bool) -> Self {
         level.join();
-        Self(level)
+        Self { level, fails_early }
+    }
+
+    fn keep(&self, function: Site, meant: &Meant) -> Result<(), Error> {
+        match meant {
+            Meant::Ok if self.fails_early => self.level.check(function),
+            _ => self.level.check_open(),
+        }
     }
 }
 
 impl Drop for Participation {
     fn drop(&mut self) {
-        self.0.part();
+        self.level.part();
     }
 }
 
@@ -288,7 +303,7 @@ impl<DB: Dialect> Scope<DB> {
         transaction.adopt(locks);
         if options.propagation != Propagation::Nested {
             let frame = frame(source, options, Some((&transaction, &level)));
-            let participation = Participation::new(level);
+            let participation = Participation::new(level, source.settings().fail_early);
             return Ok(Self::with_role(
                 options,
                 frame,
@@ -336,7 +351,7 @@ impl<DB: Dialect> Scope<DB> {
     /// The level of another scope that this one has joined.
     pub(crate) fn joined_level(&self) -> Option<Arc<Level>> {
         match &self.role {
-            Some(Role::Participant(Participation(level))) => Some(Arc::clone(level)),
+            Some(Role::Participant(part)) => Some(Arc::clone(&part.level)),
             _ => None,
         }
     }
@@ -363,10 +378,10 @@ impl<DB: Dialect> Scope<DB> {
     fn leave_at_once(&mut self, intent: &Intent) -> Option<Result<(), Error>> {
         match (self.role.as_ref()?, intent) {
             (Role::Autocommit, _) => Some(Ok(())),
-            (Role::Participant(Participation(level)), Intent::Keep(_)) => Some(level.check_open()),
-            (Role::Participant(Participation(level)), Intent::GiveUp(error)) => {
+            (Role::Participant(part), Intent::Keep(meant)) => Some(part.keep(self.site, meant)),
+            (Role::Participant(part), Intent::GiveUp(error)) => {
                 let cause = Cause::of_function(CauseKind::Returned, error.as_str());
-                level.doom(Doom::new(self.site, cause));
+                part.level.doom(Doom::new(self.site, cause));
                 Some(Ok(()))
             }
             (Role::Owner(transaction), Intent::Keep(_)) => {
@@ -410,8 +425,8 @@ impl<DB: Dialect> Drop for Scope<DB> {
             None | Some(Role::Autocommit) => {}
             Some(Role::Owner(transaction)) => transaction.abandon(),
             Some(Role::Savepoint(transaction, level)) => transaction.abandon_savepoint(&level),
-            Some(Role::Participant(Participation(ref level))) => {
-                level.doom(Doom::new(self.site, cause_of_drop()));
+            Some(Role::Participant(ref part)) => {
+                part.level.doom(Doom::new(self.site, cause_of_drop()));
             }
         }
     }
