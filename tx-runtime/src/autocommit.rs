@@ -1,13 +1,8 @@
 //! Statements outside a transaction, each on a connection of its own.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use tokio::runtime::Handle;
-
-use crate::cleanup::Cleanups;
+use crate::cleanup::SeenThrough;
 use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
 use crate::lease::Lease;
@@ -59,6 +54,8 @@ impl<DB: Dialect> Autocommit<DB> {
             drop(locks);
             result
         };
+        // A driver whose protocol was cut off in the middle of a message leaves the connection
+        // out of step with the server, and the pool would wait for it for ever.
         SeenThrough::new(Arc::clone(self.source.cleanups()), runtime, work).await
     }
 }
@@ -67,57 +64,5 @@ impl<DB: Dialect> Autocommit<DB> {
 pub(crate) fn give_back<DB: Dialect>(mut lease: Lease<DB>, fault: Option<Fault>) {
     if fault != Some(Fault::Connection) {
         lease.mark_clean();
-    }
-}
-
-/// A future that, dropped after it was started, goes on in the background.
-///
-/// A driver whose protocol was cut off in the middle of a message leaves the connection out
-/// of step with the server, and the pool would wait for it for ever.
-struct SeenThrough<T: Send + 'static> {
-    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    started: bool,
-    cleanups: Arc<Cleanups>,
-    runtime: Handle,
-}
-
-impl<T: Send + 'static> SeenThrough<T> {
-    fn new(
-        cleanups: Arc<Cleanups>,
-        runtime: Handle,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Self {
-        Self {
-            work: Some(Box::pin(work)),
-            started: false,
-            cleanups,
-            runtime,
-        }
-    }
-}
-
-impl<T: Send + 'static> Future for SeenThrough<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        self.started = true;
-        let Some(work) = &mut self.work else {
-            return Poll::Pending;
-        };
-        let result = work.as_mut().poll(cx);
-        if result.is_ready() {
-            self.work = None;
-        }
-        result
-    }
-}
-
-impl<T: Send + 'static> Drop for SeenThrough<T> {
-    fn drop(&mut self) {
-        if self.started
-            && let Some(work) = self.work.take()
-        {
-            self.cleanups.spawn(&self.runtime, work);
-        }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Frame {
 enum Link {
     Scope(ScopeLink),
     Lock(Arc<Held>),
+    /// The scopes around it are over for what runs inside.
+    Outside(ScopeLink),
 }
 
 /// A scope as its inner calls see it.
@@ -48,6 +50,8 @@ pub(crate) enum Ground {
     },
     /// The pool, one statement at a time.
     Autocommit,
+    /// Nothing: what runs here is in no scope of any `Db`.
+    Outside,
 }
 
 /// A transaction of any database; the `Db` it belongs to knows its type.
@@ -63,7 +67,7 @@ impl Ground {
     fn adopted(&self) -> Option<&Adopted> {
         match self {
             Self::Transaction { transaction, .. } => Some(transaction.adopted()),
-            Self::Autocommit => None,
+            Self::Autocommit | Self::Outside => None,
         }
     }
 }
@@ -77,9 +81,25 @@ pub(crate) struct Found<'a> {
     pub(crate) locks: Vec<Arc<Held>>,
 }
 
+impl ScopeLink {
+    pub(crate) fn is_outside(&self) -> bool {
+        matches!(self.ground, Ground::Outside)
+    }
+}
+
 impl Frame {
     pub(crate) fn scope(link: ScopeLink) -> Arc<Self> {
         Self::over_current(Link::Scope(link))
+    }
+
+    /// An entry that hides the scopes around it from what runs inside. The connections that
+    /// these hold stay known.
+    pub(crate) fn outside(site: Site) -> Arc<Self> {
+        Self::over_current(Link::Outside(ScopeLink {
+            db: DbId::NONE,
+            site,
+            ground: Ground::Outside,
+        }))
     }
 
     pub(crate) fn lock(held: Arc<Held>) -> Arc<Self> {
@@ -103,14 +123,14 @@ impl Frame {
         let mut locks = Vec::new();
         for frame in self.outwards() {
             match &frame.link {
-                Link::Scope(scope) if scope.db == db => {
+                Link::Scope(scope) if scope.db != db => {}
+                Link::Scope(scope) | Link::Outside(scope) => {
                     return Some(Found {
                         scope,
                         parent: frame.parent.as_deref(),
                         locks,
                     });
                 }
-                Link::Scope(_) => {}
                 Link::Lock(held) => locks.push(Arc::clone(held)),
             }
         }
@@ -124,7 +144,7 @@ impl Frame {
         for frame in self.outwards() {
             match &frame.link {
                 Link::Lock(held) => locks.push(Arc::clone(held)),
-                Link::Scope(scope) => {
+                Link::Scope(scope) | Link::Outside(scope) => {
                     locks.extend(scope.ground.adopted().into_iter().flat_map(Adopted::all));
                 }
             }
@@ -136,7 +156,9 @@ impl Frame {
     pub(crate) fn has_locked(&self, queue: &LockQueue, key: &str) -> bool {
         self.outwards().any(|frame| match &frame.link {
             Link::Lock(held) => held.has(queue, key),
-            Link::Scope(scope) => scope.ground.adopted().is_some_and(|a| a.has(queue, key)),
+            Link::Scope(scope) | Link::Outside(scope) => {
+                scope.ground.adopted().is_some_and(|a| a.has(queue, key))
+            }
         })
     }
 

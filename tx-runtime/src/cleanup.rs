@@ -1,8 +1,10 @@
 //! Clean-ups that drops started and nobody awaits: counted, so that `drain` can wait.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -49,6 +51,55 @@ impl Cleanups {
                 return;
             }
             idle.await;
+        }
+    }
+}
+
+/// A future that, dropped after it was started, goes on in the background.
+pub(crate) struct SeenThrough<T: Send + 'static> {
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    started: bool,
+    cleanups: Arc<Cleanups>,
+    runtime: Handle,
+}
+
+impl<T: Send + 'static> SeenThrough<T> {
+    pub(crate) fn new(
+        cleanups: Arc<Cleanups>,
+        runtime: Handle,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
+        Self {
+            work: Some(Box::pin(work)),
+            started: false,
+            cleanups,
+            runtime,
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for SeenThrough<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.started = true;
+        let Some(work) = &mut self.work else {
+            return Poll::Pending;
+        };
+        let result = work.as_mut().poll(cx);
+        if result.is_ready() {
+            self.work = None;
+        }
+        result
+    }
+}
+
+impl<T: Send + 'static> Drop for SeenThrough<T> {
+    fn drop(&mut self) {
+        if self.started
+            && let Some(work) = self.work.take()
+        {
+            self.cleanups.spawn(&self.runtime, work);
         }
     }
 }

@@ -341,8 +341,12 @@ impl<DB: Dialect> Db<DB> {
         chain::current(|frame| Target::of(&self.source, frame))
     }
 
-    fn position(&self, function: Site) -> Result<Position<DB>, Error> {
+    pub(crate) fn position(&self, function: Site) -> Result<Position<DB>, Error> {
         self.here().ok_or(Error::NoTransaction { function })
+    }
+
+    pub(crate) fn current_function(&self) -> Option<Site> {
+        self.here().map(|position| position.function)
     }
 
     fn current_level(&self) -> Option<Arc<Level>> {

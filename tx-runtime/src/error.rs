@@ -1,8 +1,10 @@
 //! Everything that can be wrong with a scope, in words: what happened, where, what to do.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use crate::cause::Cause;
+use crate::hook::HookFailure;
 use crate::options::Isolation;
 use crate::site::Site;
 
@@ -134,6 +136,22 @@ pub enum Error {
         #[source]
         source: sqlx::Error,
     },
+
+    /// A `before_commit` hook failed; nothing was stored.
+    #[error("{function} was rolled back after it {meant}: {failure}")]
+    BeforeCommit {
+        /// The function whose transaction it was.
+        function: Site,
+        /// The hook and its error.
+        #[source]
+        failure: HookFailure,
+        /// What the scope returned.
+        meant: String,
+    },
+
+    /// A hook that `after_commit_or_now` ran at once, for want of a transaction, failed.
+    #[error(transparent)]
+    Hook(HookFailure),
 
     /// The server refused the COMMIT; nothing was stored.
     #[error("{function} was rolled back: the server refused COMMIT after it {meant}: {source}")]
@@ -378,6 +396,9 @@ impl Error {
             Self::ConnectionTimeout { .. } | Self::LockTimeout { .. } | Self::LockLost { .. } => {
                 true
             }
+            Self::BeforeCommit { failure, .. } | Self::Hook(failure) => {
+                may_succeed_again(failure.reason())
+            }
             Self::Database(error) | Self::Savepoint { source: error, .. } => {
                 crate::dialect::is_retryable(error)
             }
@@ -396,7 +417,9 @@ impl Error {
             | Self::IsolationMismatch { .. }
             | Self::LockKey { .. }
             | Self::LockTimeout { .. } => Outcome::NotStarted,
-            Self::CommitUnknown { .. } | Self::EndedEarly { .. } => Outcome::Unknown,
+            Self::CommitUnknown { .. } | Self::EndedEarly { .. } | Self::Hook(_) => {
+                Outcome::Unknown
+            }
             _ => Outcome::RolledBack,
         }
     }
@@ -404,6 +427,18 @@ impl Error {
     pub(crate) fn into_statement_error(self) -> sqlx::Error {
         sqlx::Error::Configuration(Box::new(self))
     }
+}
+
+/// What a hook's own error says about running its transaction again.
+fn may_succeed_again(reason: &(dyn StdError + Send + Sync + 'static)) -> bool {
+    if let Some(error) = reason.downcast_ref::<Error>() {
+        return error.is_retryable();
+    }
+    let statement = reason.downcast_ref::<sqlx::Error>();
+    statement.is_some_and(|error| match Error::of(error) {
+        Some(refusal) => refusal.is_retryable(),
+        None => crate::dialect::is_retryable(error),
+    })
 }
 
 impl From<sqlx::Error> for Error {

@@ -9,6 +9,9 @@ static NEXT: AtomicUsize = AtomicUsize::new(1);
 pub struct DbId(usize);
 
 impl DbId {
+    /// What no `Db` has.
+    pub(crate) const NONE: Self = Self(0);
+
     pub(crate) fn next() -> Self {
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }

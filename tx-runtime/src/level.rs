@@ -1,7 +1,7 @@
 //! One level of a transaction: the transaction itself, or a savepoint in it.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::cause::{Cause, CauseKind, Doom};
@@ -22,6 +22,8 @@ pub(crate) struct Level {
     end: OnceLock<End>,
     /// Scopes that have joined and not yet ended.
     participants: AtomicUsize,
+    /// A savepoint whose work the server has given to the level around it.
+    released: AtomicBool,
 }
 
 /// How a level's scope ended.
@@ -50,6 +52,7 @@ impl Level {
             doom: OnceLock::new(),
             end: OnceLock::new(),
             participants: AtomicUsize::new(0),
+            released: AtomicBool::new(false),
         })
     }
 
@@ -142,6 +145,16 @@ impl Level {
             );
             self.doom(Doom::new(self.site, cause));
         }
+    }
+
+    pub(crate) fn release(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+
+    /// Whether what was done at this level is part of the transaction by now.
+    pub(crate) fn is_kept(self: &Arc<Self>) -> bool {
+        self.outwards()
+            .all(|level| level.is_root() || level.released.load(Ordering::Acquire))
     }
 
     pub(crate) fn finish(&self, end: End) {

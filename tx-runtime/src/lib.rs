@@ -55,9 +55,11 @@
 //! | `private` | what the attribute's expansion calls |
 //! | `db`, `tx`, `executor` | the handles: `Db`, the explicit `Tx`, both as sqlx executors |
 //! | `target` | where a statement goes: a transaction, the pool, or nowhere |
+//! | `registration` | hooks as services register them |
 //! | `scope` | the life of one scope: entered by its mode, left by its body's result |
 //! | `autocommit`, `stream` | statements outside a transaction; row streams |
 //! | `transaction` | a physical transaction: begin, turns, savepoints, commit, rollback |
+//! | `aftermath`, `hooks`, `hook` | what runs once a transaction has ended; what waits for that |
 //! | `wire`, `session` | its connection and the one operation under way on it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
 //! | `source`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
@@ -93,6 +95,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod aftermath;
 mod autocommit;
 mod cause;
 mod chain;
@@ -103,6 +106,8 @@ mod dialect;
 mod error;
 mod executor;
 mod held_lock;
+mod hook;
+mod hooks;
 mod identity;
 mod lease;
 mod level;
@@ -112,6 +117,7 @@ mod operation;
 mod options;
 mod prepared;
 mod propagation;
+mod registration;
 mod result;
 mod rows;
 mod rules;
@@ -126,6 +132,7 @@ mod transaction;
 mod tx;
 mod wire;
 
+pub use aftermath::hook_failures;
 pub use cause::{Cause, CauseKind};
 pub use database_locks::DatabaseLocks;
 #[cfg(feature = "mysql")]
@@ -138,6 +145,7 @@ pub use db::{Db, DbBuilder};
 pub use dialect::Dialect;
 pub use error::{Error, Outcome};
 pub use held_lock::HeldLock;
+pub use hook::{Completion, HookFailure, HookKind, HookResult};
 pub use lock::{
     Fence, LocalLocks, Lock, LockFailure, LockFuture, LockHold, LockProvider, LockQueue,
     LockRequest,
@@ -145,6 +153,7 @@ pub use lock::{
 pub use locked_options::LockedOptions;
 pub use options::{Isolation, TransactionOptions};
 pub use propagation::Propagation;
+pub use registration::HookOrder;
 pub use result::TransactionResult;
 pub use rules::{RollbackPolicy, RuledOptions, Rules};
 pub use site::Site;

@@ -31,7 +31,8 @@ pub(crate) enum Target<DB: Dialect> {
 impl<DB: Dialect> Target<DB> {
     /// Where a statement goes whose code has `frame` as its innermost chain entry.
     pub(crate) fn of(source: &Arc<Source<DB>>, frame: Option<&Frame>) -> Self {
-        match frame.and_then(|frame| frame.find(source.id())) {
+        let found = frame.and_then(|frame| frame.find(source.id()));
+        match found.filter(|found| !found.scope.is_outside()) {
             Some(found) => match Position::of(found.scope) {
                 Some(position) => {
                     // The statement may rely on locks that were taken since the transaction

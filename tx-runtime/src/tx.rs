@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::aftermath;
 use crate::chain::{self, Frame};
 use crate::dialect::Dialect;
 use crate::error::Error;
@@ -103,7 +104,9 @@ impl<DB: Dialect> Tx<'_, DB> {
     /// only roll back by now.
     pub async fn commit(mut self) -> Result<(), Error> {
         let joined = self.scope.joined_level();
-        self.scope.leave(Intent::Keep(Meant::Ok)).await?;
+        let ended = self.scope.leave(Intent::Keep(Meant::Ok)).await;
+        aftermath::settle(self.scope.aftermath()).await;
+        ended?;
         joined.map_or(Ok(()), |level| level.check(self.scope.site()))
     }
 
@@ -127,7 +130,9 @@ impl<DB: Dialect> Tx<'_, DB> {
             joined.check_open()?;
         }
         let reason = "it was rolled back by hand".to_owned();
-        self.scope.leave(Intent::GiveUp(reason)).await
+        let ended = self.scope.leave(Intent::GiveUp(reason)).await;
+        aftermath::settle(self.scope.aftermath()).await;
+        ended
     }
 
     pub(crate) fn target(&self) -> Target<DB> {

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::dialect::{Dialect, Fault};
+use crate::hook::Completion;
 use crate::lease::Lease;
 use crate::level::Level;
 use crate::operation::{Operation, Report, Task};
@@ -29,6 +30,8 @@ pub(crate) struct Wire<DB: Dialect> {
     session: Option<Session<DB>>,
     /// Savepoints that exist on the server, outermost first.
     savepoints: Vec<Arc<Level>>,
+    /// What became of the transaction, once COMMIT was answered.
+    completion: Option<Completion>,
 }
 
 enum Line<DB: Dialect> {
@@ -51,7 +54,8 @@ pub(crate) enum Step<DB: Dialect> {
         rows: Arc<Rows<DB>>,
     },
     OpenSavepoint(Arc<Level>),
-    CloseSavepoint(Arc<Level>),
+    Release(Arc<Level>),
+    RollBackTo(Arc<Level>),
     Commit,
     RollBack,
 }
@@ -64,6 +68,7 @@ impl<DB: Dialect> Wire<DB> {
             line: Line::Unused,
             session: spent,
             savepoints: Vec::new(),
+            completion: None,
         }
     }
 
@@ -106,6 +111,11 @@ impl<DB: Dialect> Wire<DB> {
             Line::Over(_) => self.session.take(),
             _ => None,
         }
+    }
+
+    /// What became of the transaction, if COMMIT was sent and answered.
+    pub(crate) fn completion(&self) -> Option<Completion> {
+        self.completion
     }
 
     pub(crate) fn innermost_savepoint(&self) -> Option<&Arc<Level>> {
@@ -205,7 +215,8 @@ impl<DB: Dialect> Wire<DB> {
             (_, Some(_)) => self.line = Line::Over(None),
         }
         match step {
-            Step::Begin | Step::Commit | Step::RollBack => {}
+            Step::Begin | Step::RollBack => {}
+            Step::Commit => self.completion = Some(completion_of::<DB>(&result)),
             Step::Statement { level, function }
             | Step::Stream {
                 level, function, ..
@@ -214,7 +225,14 @@ impl<DB: Dialect> Wire<DB> {
                 None => self.savepoints.push(level),
                 Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
             },
-            Step::CloseSavepoint(level) => {
+            Step::Release(level) => {
+                self.forget_savepoint(&level);
+                match failure {
+                    None => level.release(),
+                    Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
+                }
+            }
+            Step::RollBackTo(level) => {
                 self.forget_savepoint(&level);
                 if let Some(failure) = failure {
                     doom_all::<DB>(&level, failure, result.as_ref().err());
@@ -246,6 +264,17 @@ impl<DB: Dialect> Wire<DB> {
         {
             self.savepoints.truncate(position);
         }
+    }
+}
+
+/// What the answer to COMMIT says.
+fn completion_of<DB: Dialect>(answer: &Result<Answer<DB>, sqlx::Error>) -> Completion {
+    match answer {
+        Ok(_) => Completion::Committed,
+        Err(error) if DB::fault(error) == Fault::Connection || DB::ended_early(error) => {
+            Completion::Unknown
+        }
+        Err(_) => Completion::RolledBack,
     }
 }
 

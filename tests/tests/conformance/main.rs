@@ -7,6 +7,7 @@
 mod cancellation;
 mod connections;
 mod failures;
+mod hooks;
 mod lazy;
 mod propagation;
 mod rollback;

@@ -5,10 +5,12 @@ mod locked;
 use std::any::Any;
 use std::sync::Arc;
 
+use crate::aftermath::{self, Aftermath};
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::{self, Frame, Ground, Physical, ScopeLink};
 use crate::dialect::Dialect;
-use crate::error::Error;
+use crate::error::{Error, Outcome};
+use crate::hook::{Completion, HookFailure};
 use crate::level::Level;
 use crate::lock::{Bound, Held};
 use crate::options::TransactionOptions;
@@ -34,10 +36,13 @@ where
     F: AsyncFnOnce() -> R,
 {
     let RuledOptions { options, rules } = options;
-    match Scope::enter(source, &options) {
-        Ok(scope) => live(scope, rules, body).await,
-        Err(refused) => R::from_result(Err(refused.into())),
-    }
+    let scope = match Scope::enter(source, &options) {
+        Ok(scope) => scope,
+        Err(refused) => return R::from_result(Err(refused.into())),
+    };
+    let (result, aftermath) = live(scope, rules, body).await;
+    aftermath::settle(aftermath).await;
+    result
 }
 
 /// As [`run`], under `lock`: it is open, or on its way there, when this returns.
@@ -57,16 +62,21 @@ where
         Ok(entered) => entered,
         Err(refused) => return R::from_result(Err(refused.into())),
     };
-    let result = live(scope, rules, body).await;
+    let (result, aftermath) = live(scope, rules, body).await;
     if let Some(held) = held {
         // What was committed stays so; a lock that cannot be opened is on record.
         let _ = held.open(options.site).await;
     }
+    aftermath::settle(aftermath).await;
     result
 }
 
-/// The body in its scope, to the end of both.
-async fn live<DB, R, F>(mut scope: Scope<DB>, rules: Rules<R::Ok, R::Error>, body: F) -> R
+/// The body in its scope, to the end of both; what is due then is left to the caller.
+async fn live<DB, R, F>(
+    mut scope: Scope<DB>,
+    rules: Rules<R::Ok, R::Error>,
+    body: F,
+) -> (R, Option<Aftermath>)
 where
     DB: Dialect,
     R: TransactionResult,
@@ -85,10 +95,11 @@ where
             String::new()
         }),
     };
-    R::from_result(match scope.leave(intent).await {
+    let result = R::from_result(match scope.leave(intent).await {
         Ok(()) => result,
         Err(error) => Err(error.into()),
-    })
+    });
+    (result, scope.aftermath())
 }
 
 /// What the owner of a scope wants of it at its end.
@@ -121,6 +132,8 @@ pub(crate) struct Scope<DB: Dialect> {
     frame: Arc<Frame>,
     /// `None` once the scope has been left.
     role: Option<Role<DB>>,
+    /// What its end has made due.
+    aftermath: Option<Aftermath>,
 }
 
 /// What a scope has of a transaction.
@@ -324,6 +337,7 @@ impl<DB: Dialect> Scope<DB> {
             site: options.site,
             frame,
             role: Some(role),
+            aftermath: None,
         }
     }
 
@@ -360,18 +374,75 @@ impl<DB: Dialect> Scope<DB> {
         matches!(self.role, Some(Role::Participant(_)))
     }
 
-    /// Ends the scope as its body's result asks.
+    /// Ends the scope as its body's result asks; what is due then is in its
+    /// [`aftermath`](Self::aftermath).
     ///
     /// If the future is dropped half-way, a COMMIT that was sent runs to its answer and
     /// anything less is rolled back.
     pub(crate) async fn leave(&mut self, intent: Intent) -> Result<(), Error> {
-        let Some(ended) = self.leave_at_once(&intent) else {
-            let result = self.leave_on_server(intent).await;
-            self.role = None;
-            return result;
+        let Intent::Keep(meant) = intent else {
+            let ended = self.end(intent).await;
+            self.finish(false, &ended);
+            return ended;
         };
-        self.role = None;
+        if let Err(failure) = self.before_commit().await {
+            let given_up = self.end(Intent::GiveUp(failure.to_string())).await;
+            self.finish(false, &given_up);
+            return Err(Error::BeforeCommit {
+                function: self.site,
+                failure,
+                meant: meant.into_text(),
+            });
+        }
+        let ended = self.end(Intent::Keep(meant)).await;
+        self.finish(true, &ended);
         ended
+    }
+
+    /// What the scope's end has made due.
+    pub(crate) fn aftermath(&mut self) -> Option<Aftermath> {
+        self.aftermath.take()
+    }
+
+    /// Runs the hooks that come before COMMIT, those that they register included.
+    async fn before_commit(&self) -> Result<(), HookFailure> {
+        let Some(Role::Owner(transaction)) = &self.role else {
+            return Ok(());
+        };
+        loop {
+            if transaction.root().verdict().is_some() {
+                return Ok(());
+            }
+            let due = transaction.hooks().before_commit();
+            if due.is_empty() {
+                return Ok(());
+            }
+            for hook in due {
+                let run = chain::within(&self.frame, async || hook.run_before_end().await);
+                Box::pin(run).await?;
+            }
+        }
+    }
+
+    async fn end(&mut self, intent: Intent) -> Result<(), Error> {
+        match self.leave_at_once(&intent) {
+            Some(ended) => ended,
+            None => self.leave_on_server(intent).await,
+        }
+    }
+
+    /// The scope has ended: takes the hooks that this makes due.
+    fn finish(&mut self, kept: bool, ended: &Result<(), Error>) {
+        self.aftermath = match self.role.take() {
+            Some(Role::Owner(transaction)) => {
+                let completion = completion(transaction.root(), kept, ended);
+                transaction.aftermath(completion)
+            }
+            Some(Role::Savepoint(transaction, level)) if !kept || ended.is_err() => {
+                transaction.aftermath_of(&level)
+            }
+            _ => None,
+        };
     }
 
     /// The endings that need no message to the server.
@@ -440,6 +511,16 @@ fn cause_of_drop() -> Cause {
             CauseKind::Dropped,
             "its future was dropped before it finished",
         )
+    }
+}
+
+/// What became of a transaction whose owner wanted to keep its work, or not.
+fn completion(root: &Arc<Level>, kept: bool, ended: &Result<(), Error>) -> Completion {
+    match ended {
+        Err(error) if error.outcome() == Outcome::Unknown => Completion::Unknown,
+        Ok(()) if kept => Completion::Committed,
+        _ if has_ended_early(root) => Completion::Unknown,
+        _ => Completion::RolledBack,
     }
 }
 

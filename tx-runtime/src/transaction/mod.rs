@@ -13,10 +13,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{MutexGuard, Notify};
 
 use crate::admission::{Holder, Parked};
+use crate::aftermath::{self, Aftermath};
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::Physical;
 use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
+use crate::hook::Completion;
+use crate::hooks::Hooks;
 use crate::lease::Lease;
 use crate::level::{End, Level};
 use crate::lock::{Adopted, Held};
@@ -53,6 +56,7 @@ pub(crate) struct Transaction<DB: Dialect> {
     nesting: AtomicUsize,
     /// Where to clean up if the scope is dropped outside of a runtime.
     runtime: OnceLock<Handle>,
+    hooks: Hooks,
     /// Locks under which statements of this transaction ran; they open after its end.
     adopted: Adopted,
 }
@@ -87,6 +91,7 @@ impl<DB: Dialect> Transaction<DB> {
             nesting: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             adopted: Adopted::default(),
+            hooks: Hooks::default(),
         })
     }
 
@@ -96,6 +101,20 @@ impl<DB: Dialect> Transaction<DB> {
 
     pub(crate) fn isolation(&self) -> Option<Isolation> {
         self.isolation
+    }
+
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// The hooks that are due now that the transaction has ended.
+    pub(crate) fn aftermath(&self, completion: Completion) -> Option<Aftermath> {
+        Aftermath::of(self.hooks.ended(completion), self.source.cleanups())
+    }
+
+    /// The hooks that are due now that a savepoint was rolled back.
+    pub(crate) fn aftermath_of(&self, savepoint: &Arc<Level>) -> Option<Aftermath> {
+        Aftermath::of(self.hooks.undone(savepoint), self.source.cleanups())
     }
 
     pub(crate) fn new_savepoint(&self, parent: &Arc<Level>, site: Site) -> Arc<Level> {
@@ -258,6 +277,7 @@ impl<DB: Dialect> Transaction<DB> {
     /// The owner is gone: ends the transaction without it.
     pub(crate) fn abandon(self: &Arc<Self>) {
         if self.end_if_unused() {
+            drop(self.aftermath(Completion::RolledBack));
             return;
         }
         self.root.finish(End::Abandoned);
@@ -274,6 +294,9 @@ impl<DB: Dialect> Transaction<DB> {
         if let Some(lease) = self.end_by_rollback().await {
             lease.hand_back().await;
         }
+        // A COMMIT that was on its way has been seen through.
+        let committed = self.wire.lock().await.completion();
+        aftermath::settle(self.aftermath(committed.unwrap_or(Completion::RolledBack))).await;
     }
 
     async fn end_by_rollback(&self) -> Option<Lease<DB>> {

@@ -100,13 +100,16 @@ async fn close_on_server<DB: Dialect>(
         roll_back_to(wire, &inner).await?;
     }
     if !wire.has_open(level) {
+        if keep {
+            level.release();
+        }
         return Ok(());
     }
     if !keep {
         return roll_back_to(wire, level).await;
     }
     let sql = level.sql("RELEASE SAVEPOINT ");
-    control(wire, Step::CloseSavepoint(Arc::clone(level)), sql)
+    control(wire, Step::Release(Arc::clone(level)), sql)
         .await
         .map_err(|source| Error::Savepoint {
             function: level.site(),
@@ -118,7 +121,7 @@ pub(super) async fn roll_back_to<DB: Dialect>(
     wire: &mut Wire<DB>,
     level: &Arc<Level>,
 ) -> Result<(), Error> {
-    let step = Step::CloseSavepoint(Arc::clone(level));
+    let step = Step::RollBackTo(Arc::clone(level));
     control(wire, step, level.rollback_sql())
         .await
         .map_err(|source| Error::Savepoint {

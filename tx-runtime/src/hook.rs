@@ -1,0 +1,218 @@
+//! A hook: what runs before the commit of a transaction or after its end, and what it came to.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_core::future::BoxFuture;
+
+use crate::site::Site;
+
+/// How a transaction, or the savepoint that a hook was registered in, has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// The server said COMMIT; without a statement there was nothing to say it to.
+    Committed,
+    /// Nothing of it is stored.
+    RolledBack,
+    /// The answer to COMMIT was lost, or a statement had ended the transaction before its scope
+    /// did: the database may hold all, some or none of it.
+    Unknown,
+}
+
+/// What makes a hook run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookKind {
+    /// The transaction is about to commit; the hook runs inside it and can fail it.
+    BeforeCommit,
+    /// It has committed.
+    AfterCommit,
+    /// It, or the savepoint that the hook was registered in, was rolled back.
+    AfterRollback,
+    /// It has ended in any way.
+    AfterCompletion,
+}
+
+impl fmt::Display for HookKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BeforeCommit => "before_commit",
+            Self::AfterCommit => "after_commit",
+            Self::AfterRollback => "after_rollback",
+            Self::AfterCompletion => "after_completion",
+        })
+    }
+}
+
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What a hook may return: nothing, or a `Result` of nothing.
+#[diagnostic::on_unimplemented(
+    message = "a hook returns `()` or `Result<(), E>`, not `{Self}`",
+    note = "`E` is anything that converts into `Box<dyn std::error::Error + Send + Sync>`"
+)]
+pub trait HookResult {
+    /// The result, with its error in a box.
+    ///
+    /// # Errors
+    ///
+    /// The hook's own.
+    fn into_hook_result(self) -> Result<(), Box<dyn StdError + Send + Sync>>;
+}
+
+impl HookResult for () {
+    fn into_hook_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<E: Into<BoxError>> HookResult for Result<(), E> {
+    fn into_hook_result(self) -> Result<(), BoxError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A hook that failed or panicked.
+#[derive(Clone, Debug)]
+pub struct HookFailure {
+    kind: HookKind,
+    hook: Site,
+    function: Site,
+    completion: Option<Completion>,
+    reason: Arc<BoxError>,
+}
+
+impl HookFailure {
+    /// What had made it run.
+    #[must_use]
+    pub fn kind(&self) -> HookKind {
+        self.kind
+    }
+
+    /// Where it was registered.
+    #[must_use]
+    pub fn hook(&self) -> Site {
+        self.hook
+    }
+
+    /// The function that registered it.
+    #[must_use]
+    pub fn function(&self) -> Site {
+        self.function
+    }
+
+    /// How the transaction had ended; `None` if it had not, or if there was none.
+    #[must_use]
+    pub fn completion(&self) -> Option<Completion> {
+        self.completion
+    }
+
+    /// The hook's error, or its panic message.
+    #[must_use]
+    pub fn reason(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &**self.reason
+    }
+}
+
+impl fmt::Display for HookFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, hook, .. } = self;
+        write!(
+            f,
+            "the {kind} hook of {} registered at {}:{} failed",
+            self.function,
+            hook.file(),
+            hook.line()
+        )?;
+        match self.completion {
+            None => {}
+            Some(Completion::Committed) => f.write_str(" (the transaction is committed)")?,
+            Some(Completion::RolledBack) => f.write_str(" (the transaction was rolled back)")?,
+            Some(Completion::Unknown) => f.write_str(" (whether it committed is unknown)")?,
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl StdError for HookFailure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&**self.reason)
+    }
+}
+
+/// What a hook does, made into a future when its time has come.
+pub(crate) type Action =
+    Box<dyn FnOnce(Completion) -> BoxFuture<'static, Result<(), BoxError>> + Send>;
+
+/// A hook with what is known of it.
+pub(crate) struct Hook {
+    pub(crate) kind: HookKind,
+    pub(crate) site: Site,
+    /// The function that registered it.
+    pub(crate) function: Site,
+    pub(crate) action: Action,
+}
+
+impl Hook {
+    /// Runs the hook; a panic counts as a failure.
+    pub(crate) async fn run(self, completion: Completion) -> Result<(), HookFailure> {
+        let Self {
+            kind,
+            site,
+            function,
+            action,
+        } = self;
+        let result = without_panic(async move { action(completion).await }).await;
+        result.map_err(|reason| HookFailure {
+            kind,
+            hook: site,
+            function,
+            completion: Some(completion),
+            reason: Arc::new(reason),
+        })
+    }
+
+    /// Runs the hook while there is nothing that could have ended; a panic goes on.
+    pub(crate) async fn run_before_end(self) -> Result<(), HookFailure> {
+        let Self {
+            kind,
+            site,
+            function,
+            action,
+        } = self;
+        // Hooks without an end to be told of ignore the argument.
+        let result = action(Completion::Unknown).await;
+        result.map_err(|reason| HookFailure {
+            kind,
+            hook: site,
+            function,
+            completion: None,
+            reason: Arc::new(reason),
+        })
+    }
+}
+
+async fn without_panic(hook: impl Future<Output = Result<(), BoxError>>) -> Result<(), BoxError> {
+    let mut hook = pin!(hook);
+    std::future::poll_fn(|cx| {
+        // It is not polled again after a panic, so nobody sees what it may have left half done.
+        catch_unwind(AssertUnwindSafe(|| hook.as_mut().poll(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(words_of(&*panic).into())))
+    })
+    .await
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!(
+        "it panicked: {}",
+        words.unwrap_or("with a value that is no text")
+    )
+}
