@@ -1,138 +1,130 @@
-//! What the tables hold, held against what the clients were told.
+//! What the tables hold, held against what the users were told.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use tx_runtime::Db;
-
-use crate::store::{Row, Store};
+use crate::row::Row;
 use crate::storm::Answers;
 
-/// What a run left in the tables, and where it differs from what it should be.
+/// What a storm left behind, and where it differs from what it should have.
 #[derive(Debug)]
-pub(crate) struct Report {
-    accounts: usize,
-    rows: usize,
-    /// Of the account that has the most.
-    most_rows: usize,
-    /// Accounts with more than one row.
-    duplicates: usize,
-    /// Assets that a row lists twice.
-    listed_twice: usize,
-    /// Assets that a client was told are registered and no row lists.
-    lost: usize,
-    notifications: i64,
-    answers: Answers,
+pub struct Report {
+    /// How many accounts added assets.
+    pub accounts: usize,
+    /// How many requests there were.
+    pub requests: usize,
+    /// Rows beyond the one that an account may have.
+    pub duplicate_rows: usize,
+    /// Requests that were not answered with success.
+    pub failed_requests: usize,
+    /// Assets that a user was told are registered, but that no row lists or whose
+    /// notification is off.
+    pub lost_assets: usize,
+    /// Half of the requests took no longer than this.
+    pub p50: Duration,
+    /// 99 of 100 requests took no longer than this.
+    pub p99: Duration,
+    /// How often each failure was seen.
+    pub failures: BTreeMap<String, usize>,
 }
 
 impl Report {
-    /// Reads the tables in one transaction.
-    pub(crate) async fn read<DB: Store>(
-        db: &Db<DB>,
-        answers: Answers,
-    ) -> Result<Self, tx_runtime::Error> {
-        let (rows, notifications) = db
-            .transaction(async || {
-                let rows = DB::all_rows(db).await?;
-                Ok::<_, tx_runtime::Error>((rows, DB::count_notifications(db).await?))
-            })
-            .await?;
-        Ok(Self::of(&rows, notifications, answers))
-    }
-
-    fn of(rows: &[Row], notifications: i64, answers: Answers) -> Self {
-        let mut rows_of = BTreeMap::<i64, usize>::new();
-        let mut listings = BTreeMap::<(i64, String), usize>::new();
-        for row in rows {
-            *rows_of.entry(row.account).or_default() += 1;
-            for asset in row.assets() {
-                *listings.entry((row.account, asset.to_owned())).or_default() += 1;
-            }
-        }
-        let is_lost = |&&(account, asset): &&(i64, i64)| {
-            !listings.contains_key(&(account, asset.to_string()))
-        };
+    /// Compares the `rows` and notifications of so many `accounts` with the `answers`.
+    pub(crate) fn new(
+        accounts: usize,
+        rows: &[Row],
+        notified: Vec<(i64, i64)>,
+        mut answers: Answers,
+    ) -> Self {
+        let with_row: BTreeSet<i64> = rows.iter().map(|row| row.account).collect();
+        let listed: BTreeSet<(i64, i64)> = rows
+            .iter()
+            .flat_map(|row| row.assets.iter().map(|&asset| (row.account, asset)))
+            .collect();
+        let notified = BTreeSet::from_iter(notified);
+        let is_lost = |pair: &&(i64, i64)| !listed.contains(pair) || !notified.contains(pair);
+        answers.latencies.sort_unstable();
         Self {
-            accounts: rows_of.len(),
-            rows: rows.len(),
-            most_rows: rows_of.values().copied().max().unwrap_or_default(),
-            duplicates: rows_of.values().filter(|&&rows| rows > 1).count(),
-            listed_twice: listings.values().filter(|&&times| times > 1).count(),
-            lost: answers.acknowledged.iter().filter(is_lost).count(),
-            notifications,
-            answers,
+            accounts,
+            requests: answers.latencies.len(),
+            duplicate_rows: rows.len() - with_row.len(),
+            failed_requests: answers.failures.values().sum(),
+            lost_assets: answers.acknowledged.iter().filter(is_lost).count(),
+            p50: percentile(&answers.latencies, 50),
+            p99: percentile(&answers.latencies, 99),
+            failures: answers.failures,
         }
     }
 
-    /// Whether every tap succeeded and left what it should.
-    pub(crate) fn is_right(&self) -> bool {
-        let expected = i64::try_from(self.answers.acknowledged.len());
-        self.duplicates == 0
-            && self.listed_twice == 0
-            && self.lost == 0
-            && self.answers.failures.is_empty()
-            && expected == Ok(self.notifications)
+    /// How much went wrong, all kinds together.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.duplicate_rows + self.failed_requests + self.lost_assets
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failed: usize = self.answers.failures.values().sum();
-        let lines = [
-            ("accounts", self.accounts.to_string()),
-            ("rows", self.rows.to_string()),
-            ("most rows of one account", self.most_rows.to_string()),
-            ("accounts with duplicate rows", self.duplicates.to_string()),
-            ("assets listed twice", self.listed_twice.to_string()),
-            ("assets lost", self.lost.to_string()),
-            ("notifications", self.notifications.to_string()),
-            ("taps", self.answers.requests.to_string()),
-            ("taps failed", failed.to_string()),
-            ("time", format!("{:.2?}", self.answers.elapsed)),
-        ];
-        for (what, value) in lines {
-            writeln!(f, "{what:<30}{value:>10}")?;
-        }
-        for (text, count) in &self.answers.failures {
-            writeln!(f, "{count:>8} x {text}")?;
-        }
-        Ok(())
-    }
+/// The smallest of the `sorted` values that `percent` of them do not exceed; 0 of none.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    let value = sorted.get(rank.saturating_sub(1));
+    value.copied().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Report;
-    use crate::store::Row;
-    use crate::storm::Answers;
+    use std::time::Duration;
 
-    fn report(rows: &[(i64, &str)], notifications: i64) -> Report {
+    use super::{Answers, Report, Row, percentile};
+
+    /// The report on account 1, whose user was told that assets 52 and 3 are registered.
+    fn report(rows: &[&[i64]], notifications: &[i64]) -> Report {
         let rows: Vec<_> = (1..)
             .zip(rows)
-            .map(|(id, &(account, assets))| Row::from((id, account, assets.to_owned())))
+            .map(|(id, assets)| Row {
+                id: Some(id),
+                account: 1,
+                assets: assets.to_vec(),
+            })
             .collect();
+        let notifications = notifications.iter().map(|&asset| (1, asset)).collect();
         let answers = Answers {
             acknowledged: [(1, 52), (1, 3)].into(),
             ..Answers::default()
         };
-        Report::of(&rows, notifications, answers)
+        Report::new(1, &rows, notifications, answers)
     }
 
     #[test]
     fn one_row_with_every_asset_is_right() {
-        assert!(report(&[(1, "52,3")], 2).is_right());
+        assert_eq!(report(&[&[52, 3]], &[3, 52]).faults(), 0);
     }
 
     #[test]
     fn each_fault_is_seen() {
-        let duplicate = report(&[(1, "52"), (1, "3")], 2);
-        assert_eq!((duplicate.duplicates, duplicate.most_rows), (1, 2));
-        let lost = report(&[(1, "523")], 2);
-        assert_eq!((lost.lost, lost.accounts), (2, 1));
-        let twice = report(&[(1, "52,3,52")], 2);
-        assert_eq!(twice.listed_twice, 1);
-        for wrong in [duplicate, lost, twice, report(&[(1, "52,3")], 1)] {
-            assert!(!wrong.is_right(), "{wrong}");
-        }
+        let duplicate = report(&[&[52], &[3], &[3]], &[3, 52]);
+        assert_eq!((duplicate.duplicate_rows, duplicate.faults()), (2, 2));
+        let lost = report(&[&[523]], &[3, 52]);
+        assert_eq!((lost.lost_assets, lost.faults()), (2, 2));
+        let silent = report(&[&[52, 3]], &[52]);
+        assert_eq!((silent.lost_assets, silent.faults()), (1, 1));
+    }
+
+    #[test]
+    fn a_failure_is_a_fault() {
+        let answers = Answers {
+            failures: [("500".to_owned(), 2), ("503".to_owned(), 1)].into(),
+            ..Answers::default()
+        };
+        let report = Report::new(1, &[], Vec::new(), answers);
+        assert_eq!((report.failed_requests, report.faults()), (3, 3));
+    }
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let took: Vec<_> = (1..=200).map(Duration::from_millis).collect();
+        assert_eq!(percentile(&took, 50), Duration::from_millis(100));
+        assert_eq!(percentile(&took, 99), Duration::from_millis(198));
+        assert_eq!(percentile(&took[..1], 50), Duration::from_millis(1));
+        assert_eq!(percentile(&[], 99), Duration::ZERO);
     }
 }

@@ -1,66 +1,87 @@
-//! The service: `register` is what one tap calls.
+//! The service as it should be: the lock outlives the writes made under it.
+//!
+//! There are two ways to that, for one question: may the asset stay added if what comes
+//! after it fails? [`register`](InterestAssets::register) says yes, and other taps wait for
+//! the short transaction of `add` only. [`register_at_once`](InterestAssets::register_at_once)
+//! says no: all is one transaction, and the lock opens when that has ended.
 
 use tx_runtime::{Db, transactional};
 
-use crate::store::{Row, Store};
-
-/// Why a tap failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// An account has several rows: what the incident's log was full of.
-    #[error("query did not return a unique result: {0}")]
-    NotUnique(usize),
-
-    /// The database or the transaction.
-    #[error(transparent)]
-    Transaction(#[from] tx_runtime::Error),
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Transaction(error.into())
-    }
-}
-
-/// The one row that an account has, or a new one.
-pub(crate) fn unique(mut rows: Vec<Row>, account: i64) -> Result<Row, Error> {
-    match rows.len() {
-        0 => Ok(Row::empty(account)),
-        1 => Ok(rows.remove(0)),
-        several => Err(Error::NotUnique(several)),
-    }
-}
+use crate::error::Error;
+use crate::row::Row;
+use crate::store::Store;
 
 /// The assets that the users of an application are interested in.
 #[derive(Debug)]
-pub(crate) struct InterestAssets<DB: Store> {
+pub struct InterestAssets<DB: Store> {
     db: Db<DB>,
 }
 
 impl<DB: Store> InterestAssets<DB> {
-    pub(crate) fn new(db: Db<DB>) -> Self {
+    /// A service on the tables of `db`.
+    #[must_use]
+    pub fn new(db: Db<DB>) -> Self {
         Self { db }
     }
 
-    /// Adds `asset` to the account's assets and turns its notification on.
+    /// Adds `asset` to the account's assets and turns its notification on; `false` if it was
+    /// added before.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed. The asset may be added all the same, without its notification; a
+    /// second call then turns that on.
     #[transactional]
-    pub(crate) async fn register(&self, account: i64, asset: i64) -> Result<(), Error> {
-        let key = format!("interest-asset:{account}");
-        // `add` commits, and only then the lock opens: whoever comes next finds the row.
-        self.db
-            .locked(&key, async || self.add(account, asset).await)
-            .await?;
-        self.turn_alarm_on(account, asset).await
+    pub async fn register(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        let is_new = self.add(account, asset).await?; // commits, and then its lock opens
+        self.turn_alarm_on(account, asset).await?;
+        Ok(is_new)
     }
 
-    /// Find, then insert or update: a race, were it not for the lock that `Isolated` demands.
+    async fn add(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        let key = format!("interest-asset:{account}");
+        self.db
+            .locked(&key, async || self.add_alone(account, asset).await)
+            .await
+    }
+
     #[transactional(propagation = Isolated)]
-    async fn add(&self, account: i64, asset: i64) -> Result<(), Error> {
-        let found = unique(DB::rows_of(&self.db, account).await?, account)?;
-        if let Some(row) = found.with(asset) {
-            DB::save(&self.db, row).await?;
+    async fn add_alone(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        self.find_and_save(account, asset).await
+    }
+
+    /// As [`register`](Self::register), in one transaction: both happen or none.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed; nothing is stored then.
+    #[transactional]
+    pub async fn register_at_once(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        let is_new = self.add_joining(account, asset).await?; // its lock stays closed
+        self.turn_alarm_on(account, asset).await?;
+        Ok(is_new) // commits, and then the lock opens
+    }
+
+    async fn add_joining(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        let key = format!("interest-asset:{account}");
+        self.db
+            .locked(&key, async || self.add_joined(account, asset).await)
+            .await
+    }
+
+    #[transactional]
+    async fn add_joined(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        self.find_and_save(account, asset).await
+    }
+
+    /// Find, then insert or update: a race, were it not for its callers' lock.
+    async fn find_and_save(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        let mut row = Row::unique(DB::rows_of(&self.db, account).await?, account)?;
+        let is_new = row.add(asset)?;
+        if is_new {
+            DB::save(&self.db, &row).await?;
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Part of its caller's transaction.
@@ -68,5 +89,56 @@ impl<DB: Store> InterestAssets<DB> {
     async fn turn_alarm_on(&self, account: i64, asset: i64) -> Result<(), Error> {
         DB::notify(&self.db, account, asset).await?;
         Ok(())
+    }
+
+    /// Takes `asset` off the account's assets and turns its notification off, in one
+    /// transaction; `false` if the account has no such asset.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed; nothing is stored then.
+    pub async fn unregister(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        let key = format!("interest-asset:{account}");
+        self.db
+            .locked(&key, async || self.remove(account, asset).await)
+            .await
+    }
+
+    #[transactional]
+    async fn remove(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        let mut row = Row::unique(DB::rows_of(&self.db, account).await?, account)?;
+        let was_listed = row.remove(asset);
+        if was_listed {
+            DB::save(&self.db, &row).await?;
+            DB::silence(&self.db, account, asset).await?;
+        }
+        Ok(was_listed)
+    }
+
+    /// The account's assets, in the order in which they were added.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed.
+    #[transactional]
+    pub async fn list(&self, account: i64) -> Result<Vec<i64>, Error> {
+        let row = Row::unique(DB::rows_of(&self.db, account).await?, account)?;
+        Ok(row.assets)
+    }
+
+    /// Whether the notification of one of the account's assets is on; `None` if the account
+    /// has no such asset.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed.
+    #[transactional]
+    pub async fn find(&self, account: i64, asset: i64) -> Result<Option<bool>, Error> {
+        let row = Row::unique(DB::rows_of(&self.db, account).await?, account)?;
+        if !row.assets.contains(&asset) {
+            return Ok(None);
+        }
+        let notified = DB::notified_of(&self.db, account).await?;
+        Ok(Some(notified.contains(&asset)))
     }
 }

@@ -1,68 +1,26 @@
-//! The two tables and the statements on them, for each database.
+//! The statements on the two tables, for each database.
 //!
-//! The statements take any sqlx executor: a [`Db`](tx_runtime::Db) where the framework says
-//! in which transaction they run, a connection where the caller does.
+//! They take any sqlx executor: a [`Db`](tx_runtime::Db) where the framework says in which
+//! transaction they run, a connection where the caller does.
 
-use sqlx::{Executor, Pool};
+use std::ops::RangeInclusive;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Executor, Pool, SqlSafeStr as _};
 use tx_runtime::Dialect;
 
-/// A table of the example and the statement that creates it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Table {
-    pub(crate) name: &'static str,
-    pub(crate) create: &'static str,
-    pub(crate) drop: &'static str,
-}
-
-/// An account's row of `interest_asset`, stored or still to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
-    /// `None` until the row is stored.
-    pub(crate) id: Option<i64>,
-    pub(crate) account: i64,
-    /// The asset numbers, as in `52,418,3`.
-    pub(crate) assets: String,
-}
-
-impl Row {
-    /// The row of an account that has none yet.
-    pub(crate) fn empty(account: i64) -> Self {
-        Self {
-            id: None,
-            account,
-            assets: String::new(),
-        }
-    }
-
-    /// The assets in the order in which they were added.
-    pub(crate) fn assets(&self) -> impl Iterator<Item = &str> {
-        self.assets.split(',').filter(|asset| !asset.is_empty())
-    }
-
-    /// The row with `asset` added; `None` if it lists it already.
-    pub(crate) fn with(mut self, asset: i64) -> Option<Self> {
-        let asset = asset.to_string();
-        if self.assets().any(|known| known == asset) {
-            return None;
-        }
-        if !self.assets.is_empty() {
-            self.assets.push(',');
-        }
-        self.assets.push_str(&asset);
-        Some(self)
-    }
-}
+use crate::row::{self, Row};
 
 /// What the example asks of a database.
 ///
 /// It is a trait because a generic function cannot bind a value before it is told, type by
 /// type, that the database can take it; here each database is told once.
-pub(crate) trait Store: Dialect {
-    /// The tables, `interest_asset` without a unique key on `account_id`, as in the incident.
-    const TABLES: [Table; 2];
+pub trait Store: Dialect {
+    /// Creates the tables, or does nothing if they are there.
+    fn migrate(pool: &Pool<Self>) -> impl Future<Output = Result<(), MigrateError>>;
 
-    /// Runs a statement of [`TABLES`](Self::TABLES) in autocommit.
-    fn define(pool: &Pool<Self>, ddl: &'static str) -> impl Future<Output = sqlx::Result<()>>;
+    /// A connection as an executor, in code generic over the database.
+    fn on(connection: &mut Self::Connection) -> impl Executor<'_, Database = Self> + '_;
 
     /// The rows of one account: the program means there to be at most one.
     fn rows_of<'e>(
@@ -73,7 +31,7 @@ pub(crate) trait Store: Dialect {
     /// Inserts the row, or updates it if it is stored.
     fn save<'e>(
         executor: impl Executor<'e, Database = Self> + 'e,
-        row: Row,
+        row: &Row,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Turns the notification of an asset on; nothing happens if it is on.
@@ -83,65 +41,93 @@ pub(crate) trait Store: Dialect {
         asset: i64,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// All rows of `interest_asset`.
-    fn all_rows<'e>(
+    /// Turns the notification of an asset off; nothing happens if it is off.
+    fn silence<'e>(
         executor: impl Executor<'e, Database = Self> + 'e,
-    ) -> impl Future<Output = sqlx::Result<Vec<Row>>>;
+        account: i64,
+        asset: i64,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// How many notifications are on.
-    fn count_notifications<'e>(
+    /// The assets among those of one account whose notification is on.
+    fn notified_of<'e>(
         executor: impl Executor<'e, Database = Self> + 'e,
-    ) -> impl Future<Output = sqlx::Result<i64>>;
+        account: i64,
+    ) -> impl Future<Output = sqlx::Result<Vec<i64>>> + Send;
+
+    /// The highest account that either table knows; 0 if they are empty.
+    fn last_account(pool: &Pool<Self>) -> impl Future<Output = sqlx::Result<i64>> + Send;
+
+    /// The rows of several accounts.
+    fn rows_among(
+        pool: &Pool<Self>,
+        accounts: &RangeInclusive<i64>,
+    ) -> impl Future<Output = sqlx::Result<Vec<Row>>> + Send;
+
+    /// The notifications of several accounts, as pairs of account and asset.
+    fn notified_among(
+        pool: &Pool<Self>,
+        accounts: &RangeInclusive<i64>,
+    ) -> impl Future<Output = sqlx::Result<Vec<(i64, i64)>>> + Send;
+
+    /// Deletes everything about `accounts`.
+    fn delete(
+        pool: &Pool<Self>,
+        accounts: &RangeInclusive<i64>,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
 /// Implements [`Store`]: the calls are the same everywhere, only the SQL differs.
 macro_rules! store {
     (
         $database:ty,
-        id: $id:literal,
+        migrations: $folder:literal,
         placeholders: [$first:literal, $second:literal],
         insert_once: [$insert:literal, $unless_there:literal] $(,)?
     ) => {
         impl Store for $database {
-            const TABLES: [Table; 2] = [
-                Table {
-                    name: "interest_asset",
-                    create: concat!(
-                        "create table interest_asset (id ",
-                        $id,
-                        ", account_id bigint not null, assets text not null)"
+            async fn migrate(pool: &Pool<Self>) -> Result<(), MigrateError> {
+                let migrator = Migrator::with_migrations(vec![
+                    migration(
+                        1,
+                        "interest asset",
+                        include_str!(concat!("../migrations/", $folder, "/1_interest_asset.sql")),
                     ),
-                    drop: "drop table if exists interest_asset",
-                },
-                Table {
-                    name: "notification",
-                    create: "create table notification (account_id bigint not null, \
-                             asset_id bigint not null, primary key (account_id, asset_id))",
-                    drop: "drop table if exists notification",
-                },
-            ];
+                    migration(
+                        2,
+                        "notification",
+                        include_str!(concat!("../migrations/", $folder, "/2_notification.sql")),
+                    ),
+                ]);
+                let mut connection = pool.acquire().await?;
+                let done = migrator.run(&mut *connection).await;
+                if done.is_err() {
+                    // sqlx leaves its lock on the session of a migration that failed.
+                    connection.close_on_drop();
+                }
+                done
+            }
 
-            async fn define(pool: &Pool<Self>, ddl: &'static str) -> sqlx::Result<()> {
-                sqlx::query(ddl).execute(pool).await.map(drop)
+            fn on(connection: &mut Self::Connection) -> impl Executor<'_, Database = Self> + '_ {
+                connection
             }
 
             async fn rows_of<'e>(
                 executor: impl Executor<'e, Database = Self> + 'e,
                 account: i64,
             ) -> sqlx::Result<Vec<Row>> {
-                let rows = sqlx::query_as::<_, (i64, i64, String)>(concat!(
+                let rows = sqlx::query_as(concat!(
                     "select id, account_id, assets from interest_asset where account_id = ",
                     $first
                 ))
                 .bind(account)
                 .fetch_all(executor)
                 .await?;
-                Ok(rows.into_iter().map(Row::from).collect())
+                rows.into_iter().map(stored).collect()
             }
 
             async fn save<'e>(
                 executor: impl Executor<'e, Database = Self> + 'e,
-                row: Row,
+                row: &Row,
             ) -> sqlx::Result<()> {
                 let query = match row.id {
                     None => sqlx::query(concat!(
@@ -151,7 +137,7 @@ macro_rules! store {
                         $second,
                         ")"
                     ))
-                    .bind(row.assets)
+                    .bind(row::join(&row.assets))
                     .bind(row.account),
                     Some(id) => sqlx::query(concat!(
                         "update interest_asset set assets = ",
@@ -159,7 +145,7 @@ macro_rules! store {
                         " where id = ",
                         $second
                     ))
-                    .bind(row.assets)
+                    .bind(row::join(&row.assets))
                     .bind(id),
                 };
                 query.execute(executor).await.map(drop)
@@ -186,23 +172,104 @@ macro_rules! store {
                 .map(drop)
             }
 
-            async fn all_rows<'e>(
+            async fn silence<'e>(
                 executor: impl Executor<'e, Database = Self> + 'e,
-            ) -> sqlx::Result<Vec<Row>> {
-                let rows = sqlx::query_as::<_, (i64, i64, String)>(
-                    "select id, account_id, assets from interest_asset order by id",
-                )
-                .fetch_all(executor)
-                .await?;
-                Ok(rows.into_iter().map(Row::from).collect())
+                account: i64,
+                asset: i64,
+            ) -> sqlx::Result<()> {
+                sqlx::query(concat!(
+                    "delete from notification where account_id = ",
+                    $first,
+                    " and asset_id = ",
+                    $second
+                ))
+                .bind(account)
+                .bind(asset)
+                .execute(executor)
+                .await
+                .map(drop)
             }
 
-            async fn count_notifications<'e>(
+            async fn notified_of<'e>(
                 executor: impl Executor<'e, Database = Self> + 'e,
-            ) -> sqlx::Result<i64> {
-                sqlx::query_scalar("select count(*) from notification")
-                    .fetch_one(executor)
-                    .await
+                account: i64,
+            ) -> sqlx::Result<Vec<i64>> {
+                sqlx::query_scalar(concat!(
+                    "select asset_id from notification where account_id = ",
+                    $first
+                ))
+                .bind(account)
+                .fetch_all(executor)
+                .await
+            }
+
+            async fn last_account(pool: &Pool<Self>) -> sqlx::Result<i64> {
+                sqlx::query_scalar(
+                    "select coalesce(max(account_id), 0) from (select account_id from \
+                     interest_asset union all select account_id from notification) as known",
+                )
+                .fetch_one(pool)
+                .await
+            }
+
+            async fn rows_among(
+                pool: &Pool<Self>,
+                accounts: &RangeInclusive<i64>,
+            ) -> sqlx::Result<Vec<Row>> {
+                let rows = sqlx::query_as(concat!(
+                    "select id, account_id, assets from interest_asset where account_id between ",
+                    $first,
+                    " and ",
+                    $second
+                ))
+                .bind(*accounts.start())
+                .bind(*accounts.end())
+                .fetch_all(pool)
+                .await?;
+                rows.into_iter().map(stored).collect()
+            }
+
+            async fn notified_among(
+                pool: &Pool<Self>,
+                accounts: &RangeInclusive<i64>,
+            ) -> sqlx::Result<Vec<(i64, i64)>> {
+                sqlx::query_as(concat!(
+                    "select account_id, asset_id from notification where account_id between ",
+                    $first,
+                    " and ",
+                    $second
+                ))
+                .bind(*accounts.start())
+                .bind(*accounts.end())
+                .fetch_all(pool)
+                .await
+            }
+
+            async fn delete(
+                pool: &Pool<Self>,
+                accounts: &RangeInclusive<i64>,
+            ) -> sqlx::Result<()> {
+                for statement in [
+                    concat!(
+                        "delete from interest_asset where account_id between ",
+                        $first,
+                        " and ",
+                        $second
+                    ),
+                    concat!(
+                        "delete from notification where account_id between ",
+                        $first,
+                        " and ",
+                        $second
+                    ),
+                ] {
+                    sqlx::query(statement)
+                        .bind(*accounts.start())
+                        .bind(*accounts.end())
+                        .execute(pool)
+                        .await?;
+                }
+                Ok(())
             }
         }
     };
@@ -210,43 +277,39 @@ macro_rules! store {
 
 store!(
     sqlx::Sqlite,
-    id: "integer primary key",
+    migrations: "sqlite",
     placeholders: ["$1", "$2"],
     insert_once: ["insert", " on conflict do nothing"],
 );
 store!(
     sqlx::Postgres,
-    id: "bigint generated always as identity primary key",
+    migrations: "postgres",
     placeholders: ["$1", "$2"],
     insert_once: ["insert", " on conflict do nothing"],
 );
 store!(
     sqlx::MySql,
-    id: "bigint auto_increment primary key",
+    migrations: "mysql",
     placeholders: ["?", "?"],
     insert_once: ["insert ignore", ""],
 );
 
-impl From<(i64, i64, String)> for Row {
-    fn from((id, account, assets): (i64, i64, String)) -> Self {
-        Self {
-            id: Some(id),
-            account,
-            assets,
-        }
-    }
+fn migration(version: i64, description: &'static str, sql: &'static str) -> Migration {
+    let simple = MigrationType::Simple;
+    Migration::new(
+        version,
+        description.into(),
+        simple,
+        sql.into_sql_str(),
+        false,
+    )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Row;
-
-    #[test]
-    fn an_asset_is_added_once() {
-        let row = Row::empty(7).with(52).and_then(|row| row.with(418));
-        let row = row.expect("both are new");
-        assert_eq!(row.assets, "52,418");
-        assert_eq!(row.clone().with(52), None);
-        assert_eq!(row.with(5).expect("5 is not 52").assets, "52,418,5");
-    }
+fn stored((id, account, assets): (i64, i64, String)) -> sqlx::Result<Row> {
+    let assets = row::split(&assets).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(Row {
+        id: Some(id),
+        account,
+        assets,
+    })
 }

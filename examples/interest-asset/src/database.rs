@@ -1,0 +1,79 @@
+//! Opens the database that a URL names, and closes it when the work on it is done.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use interest_asset::store::Store;
+use sqlx::pool::PoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{Connection, Database as Driver, MySql, Postgres, Sqlite};
+use tx_runtime::Db;
+
+use crate::Failure;
+use crate::arguments::Database;
+
+/// How long a request waits for a connection.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the database may take to let go of us.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+type Options<DB> = <<DB as Driver>::Connection as Connection>::Options;
+
+/// What is done with a database, whichever it is.
+pub(crate) trait Task {
+    async fn run<DB: Store>(&self, db: &Db<DB>) -> Result<ExitCode, Failure>;
+}
+
+/// Runs `task` on the database that was asked for, its tables created.
+///
+/// # Errors
+///
+/// If the database cannot be opened, or the task fails.
+pub(crate) async fn on_database<T: Task>(
+    database: &Database,
+    task: &T,
+) -> Result<ExitCode, Failure> {
+    let Some(url) = &database.url else {
+        let directory = tempfile::tempdir()?;
+        let file = SqliteConnectOptions::new().filename(directory.path().join("assets.db"));
+        return on::<Sqlite, T>(sqlite(file), database.pool, task).await;
+    };
+    match url.split(':').next() {
+        Some("sqlite") => on::<Sqlite, T>(sqlite(url.parse()?), database.pool, task).await,
+        Some("postgres" | "postgresql") => {
+            on::<Postgres, T>(url.parse()?, database.pool, task).await
+        }
+        Some("mysql" | "mariadb") => on::<MySql, T>(url.parse()?, database.pool, task).await,
+        _ => Err("the database URL must begin with sqlite:, postgres:, mysql: or mariadb:".into()),
+    }
+}
+
+/// SQLite as a service would open it: readers go on beside the one writer.
+fn sqlite(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+}
+
+async fn on<DB: Store, T: Task>(
+    options: Options<DB>,
+    pool: u32,
+    task: &T,
+) -> Result<ExitCode, Failure> {
+    let pool = PoolOptions::new()
+        .max_connections(pool)
+        .acquire_timeout(ACQUIRE_LIMIT);
+    let db = Db::<DB>::connect_with(pool, options).await?;
+    DB::migrate(db.pool()).await?;
+    let outcome = task.run(&db).await;
+    let closed = tokio::time::timeout(CLOSE_LIMIT, async {
+        db.drain().await;
+        db.pool().close().await;
+    });
+    if closed.await.is_err() {
+        eprintln!("warning: the database did not let go within {CLOSE_LIMIT:?}");
+    }
+    outcome
+}

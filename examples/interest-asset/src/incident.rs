@@ -1,0 +1,82 @@
+//! THE INCIDENT, kept on purpose: never copy this file.
+//!
+//! Both functions begin and commit their transaction by hand with plain sqlx, as
+//! `self.db.pool()` says, so nobody knows which locks its end would have to wait for.
+
+use sqlx::Pool;
+use tx_runtime::Db;
+
+use crate::error::Error;
+use crate::row::Row;
+use crate::store::Store;
+
+/// The service as it was before it was mended.
+#[derive(Debug)]
+pub struct Incident<DB: Store> {
+    db: Db<DB>,
+}
+
+impl<DB: Store> Incident<DB> {
+    /// The faulty service on the tables of `db`.
+    #[must_use]
+    pub fn new(db: Db<DB>) -> Self {
+        Self { db }
+    }
+
+    /// At first there was no lock: two taps find no row, and both insert one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed.
+    pub async fn register_without_lock(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        let mut tx = self.pool().begin().await?;
+        let is_new = find_and_save::<DB>(&mut tx, account, asset).await?;
+        DB::notify(DB::on(&mut tx), account, asset).await?;
+        tx.commit().await?;
+        Ok(is_new)
+    }
+
+    /// Then `add` got a lock and was right, and then `register` was put around it.
+    ///
+    /// The lock opens where `add` ends; the row is there for others only after the COMMIT,
+    /// two statements later. The next tap, lock in hand, finds nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed.
+    pub async fn register_with_lock_around_add(
+        &self,
+        account: i64,
+        asset: i64,
+    ) -> Result<bool, Error> {
+        let mut tx = self.pool().begin().await?;
+        let key = format!("interest-asset:{account}");
+        let is_new = self
+            .db
+            .locked(&key, async || {
+                find_and_save::<DB>(&mut tx, account, asset).await
+            })
+            .await?;
+        DB::notify(DB::on(&mut tx), account, asset).await?;
+        tx.commit().await?;
+        Ok(is_new)
+    }
+
+    fn pool(&self) -> &Pool<DB> {
+        self.db.pool()
+    }
+}
+
+async fn find_and_save<DB: Store>(
+    connection: &mut DB::Connection,
+    account: i64,
+    asset: i64,
+) -> Result<bool, Error> {
+    let rows = DB::rows_of(DB::on(&mut *connection), account).await?;
+    let mut row = Row::unique(rows, account)?;
+    let is_new = row.add(asset)?;
+    if is_new {
+        DB::save(DB::on(connection), &row).await?;
+    }
+    Ok(is_new)
+}

@@ -1,0 +1,75 @@
+//! The command `storm`: every variant in turn, and the table of what came of it.
+
+use std::cmp::Reverse;
+use std::process::ExitCode;
+
+use interest_asset::report::Report;
+use interest_asset::store::Store;
+use interest_asset::trial;
+use interest_asset::variant::Variant;
+use tx_runtime::Db;
+
+use crate::Failure;
+use crate::arguments::Storm;
+use crate::database::Task;
+use crate::table;
+
+/// How many of a variant's kinds of failures are shown.
+const SHOWN_FAILURES: usize = 3;
+
+impl Task for Storm {
+    /// Only a right variant can fail: the others are there to show the incident.
+    async fn run<DB: Store>(&self, db: &Db<DB>) -> Result<ExitCode, Failure> {
+        println!(
+            "double taps on {}: {} users at a time, {} connections\n\n{}",
+            DB::NAME,
+            self.clients,
+            self.database.pool,
+            table::heading()
+        );
+        let mut reports = Vec::new();
+        for &variant in &self.variants {
+            let report = self.put_to_the_test(db, variant).await?;
+            println!("{}", table::row(variant, &report));
+            reports.push((variant, report));
+        }
+        println!();
+        for (variant, report) in &reports {
+            explain(*variant, report);
+        }
+        let mut of_right_ones = reports.iter().filter(|(variant, _)| variant.is_right());
+        if of_right_ones.any(|(_, report)| report.faults() > 0) {
+            return Ok(ExitCode::FAILURE);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Storm {
+    /// On accounts that nobody has, and that are gone at the end.
+    async fn put_to_the_test<DB: Store>(
+        &self,
+        db: &Db<DB>,
+        variant: Variant,
+    ) -> Result<Report, Failure> {
+        let last = DB::last_account(db.pool()).await?;
+        let accounts = last + 1..=last + i64::from(self.accounts);
+        let report = trial::run(db, variant, accounts.clone(), self.clients).await;
+        DB::delete(db.pool(), &accounts).await?;
+        Ok(report?)
+    }
+}
+
+/// Why requests failed, and where the outcome is not what it should be.
+fn explain(variant: Variant, report: &Report) {
+    let mut failures: Vec<_> = report.failures.iter().collect();
+    failures.sort_unstable_by_key(|&(_, count)| Reverse(count));
+    for (failure, count) in failures.into_iter().take(SHOWN_FAILURES) {
+        println!("{variant}: {count} x {failure}");
+    }
+    match (variant.is_right(), report.faults()) {
+        (true, 0) | (false, 1..) => {}
+        (true, _) => println!("{variant}: WRONG: this must not happen"),
+        (false, _) => println!("{variant}: the fault did not show this time; try more accounts"),
+    }
+}

@@ -1,0 +1,111 @@
+//! The ways in which registering an asset can be written, two of them wrong.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tx_runtime::Db;
+
+use crate::error::Error;
+use crate::incident::Incident;
+use crate::service::InterestAssets;
+use crate::store::Store;
+
+/// How an asset is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// Wrong: one transaction and no lock.
+    NoLock,
+    /// Wrong, the incident: a lock around a part of the transaction, open before the commit.
+    LockReleasedBeforeCommit,
+    /// Adding the asset commits before its lock opens, and the rest follows.
+    Isolated,
+    /// One transaction, which keeps the lock until it has ended.
+    OneTransaction,
+}
+
+impl Variant {
+    /// All of them, from the first mistake to the last remedy.
+    pub const ALL: [Self; 4] = [
+        Self::NoLock,
+        Self::LockReleasedBeforeCommit,
+        Self::Isolated,
+        Self::OneTransaction,
+    ];
+
+    /// Its name on the command line and in the table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoLock => "no-lock",
+            Self::LockReleasedBeforeCommit => "lock-released-before-commit",
+            Self::Isolated => "isolated",
+            Self::OneTransaction => "one-transaction",
+        }
+    }
+
+    /// Whether it is one of those that must do no harm.
+    #[must_use]
+    pub fn is_right(self) -> bool {
+        matches!(self, Self::Isolated | Self::OneTransaction)
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A text is not the name of a variant.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no such variant; take {}", Variant::ALL.map(Variant::name).join(", "))]
+pub struct UnknownVariant;
+
+impl FromStr for Variant {
+    type Err = UnknownVariant;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|variant| variant.name() == text)
+            .ok_or(UnknownVariant)
+    }
+}
+
+/// The service, with registering written in one of the ways.
+#[derive(Debug)]
+pub struct Application<DB: Store> {
+    variant: Variant,
+    /// What all variants share: everything but registering.
+    pub assets: InterestAssets<DB>,
+    incident: Incident<DB>,
+}
+
+impl<DB: Store> Application<DB> {
+    /// The service on `db`.
+    #[must_use]
+    pub fn new(db: &Db<DB>, variant: Variant) -> Self {
+        Self {
+            variant,
+            assets: InterestAssets::new(db.clone()),
+            incident: Incident::new(db.clone()),
+        }
+    }
+
+    /// Adds `asset` to the account's assets and turns its notification on; `false` if it was
+    /// added before.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed.
+    pub async fn register(&self, account: i64, asset: i64) -> Result<bool, Error> {
+        match self.variant {
+            Variant::NoLock => self.incident.register_without_lock(account, asset).await,
+            Variant::LockReleasedBeforeCommit => {
+                let incident = &self.incident;
+                incident.register_with_lock_around_add(account, asset).await
+            }
+            Variant::Isolated => self.assets.register(account, asset).await,
+            Variant::OneTransaction => self.assets.register_at_once(account, asset).await,
+        }
+    }
+}

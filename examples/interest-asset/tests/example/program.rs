@@ -1,0 +1,177 @@
+//! The program itself: its two commands, from the outside.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+use hyper::Method;
+use interest_asset::client::Client;
+use sqlx::Sqlite;
+use tx_tests::Bed;
+
+use crate::stage;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_interest-asset");
+
+async fn run(arguments: &[&str]) -> Output {
+    let arguments: Vec<_> = arguments
+        .iter()
+        .map(OsStr::new)
+        .map(OsStr::to_owned)
+        .collect();
+    let run = move || Command::new(PROGRAM).args(arguments).output();
+    let ran = tokio::task::spawn_blocking(run).await.expect("no panic");
+    ran.expect("the program starts")
+}
+
+fn url(bed: &Bed<Sqlite>) -> String {
+    format!("sqlite:{}", bed.options().get_filename().display())
+}
+
+/// Without a database URL too, so this is what the first command of the README prints.
+#[tokio::test]
+async fn a_storm_prints_one_table() {
+    let output = run(&["--accounts", "25"]).await;
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{text}");
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let heading = "variant accounts requests duplicate rows failed requests lost assets p50 p99";
+    assert_eq!(lines[2].join(" "), heading, "{text}");
+    let of = |variant: &str| {
+        let mut lines = lines.iter().filter(|line| line.first() == Some(&variant));
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("no {variant}: {text}"));
+        assert!(lines.next().is_none(), "{text}");
+        line[1..6].join(" ")
+    };
+    for right in ["isolated", "one-transaction"] {
+        assert_eq!(of(right), "25 200 0 0 0", "{text}");
+    }
+    for wrong in ["no-lock", "lock-released-before-commit"] {
+        assert!(of(wrong).starts_with("25 200 "), "{text}");
+        assert_ne!(of(wrong), "25 200 0 0 0", "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_storm_leaves_a_database_as_it_was() {
+    let bed = stage::bed::<Sqlite>()
+        .await
+        .expect("SQLite is always there");
+    bed.control("insert into interest_asset (account_id, assets) values (7, '52')")
+        .await;
+    bed.control("insert into notification (account_id, asset_id) values (9, 52)")
+        .await;
+    let output = run(&["storm", "--accounts", "5", "--database-url", &url(&bed)]).await;
+    assert!(output.status.success(), "{output:?}");
+    let accounts = bed
+        .control_ints("select account_id from interest_asset")
+        .await;
+    assert_eq!(accounts, [7]);
+    let accounts = bed
+        .control_ints("select account_id from notification")
+        .await;
+    assert_eq!(accounts, [9]);
+}
+
+#[tokio::test]
+async fn tables_of_another_make_stay_as_they_are() {
+    let bed = Bed::<Sqlite>::new().await.expect("SQLite is always there");
+    bed.control("create table interest_asset (mine text)").await;
+    bed.control("insert into interest_asset values ('kept')")
+        .await;
+    let output = run(&["--database-url", &url(&bed)]).await;
+    assert!(!output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("interest_asset already exists"), "{text}");
+    let kept = bed.control_texts("select mine from interest_asset").await;
+    assert_eq!(kept, ["kept"]);
+}
+
+#[tokio::test]
+async fn an_unknown_option_is_refused() {
+    let output = run(&["--frobnicate"]).await;
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        text.contains("--frobnicate") && text.contains("--help"),
+        "{text}"
+    );
+    let output = run(&["--help"]).await;
+    assert!(output.status.success());
+    assert!(output.stdout.starts_with(b"A user double-taps"));
+}
+
+/// The program with the command `serve`, killed if the test does not end it.
+#[cfg(unix)]
+struct Serving {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+#[cfg(unix)]
+impl Serving {
+    fn start(url: &str) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--listen", "127.0.0.1:0", "--database-url", url])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let output = child.stdout.take().expect("it is piped");
+        Self {
+            child,
+            lines: BufReader::new(output).lines(),
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let line = self.lines.next().expect("the program goes on");
+        line.expect("text")
+    }
+
+    /// Sends what a service manager sends.
+    fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        let killed = Command::new("sh").args(["-c", &kill]).status();
+        assert!(killed.expect("a shell").success());
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // An error says that it has ended, as it should have.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn serve_creates_its_tables_and_ends_when_told() {
+    let bed = Bed::<Sqlite>::new().await.expect("SQLite is always there");
+    for status in [201, 204] {
+        let mut serving = Serving::start(&url(&bed));
+        let line = serving.line();
+        let address = line.strip_prefix("listening on http://");
+        let address = address.expect(&line).parse().expect(&line);
+        let mut client = Client::new(address);
+        let answer = client
+            .send(Method::PUT, "/accounts/7/interest-assets/52")
+            .await;
+        assert_eq!(answer.expect("an answer").status.as_u16(), status);
+
+        // The client's connection is open, and idle.
+        serving.terminate();
+        assert_eq!(serving.line(), "stopping");
+        let ended = serving.child.wait().expect("it ends");
+        assert!(ended.success(), "{ended}");
+    }
+    let rows = bed.control_texts("select assets from interest_asset").await;
+    assert_eq!(rows, ["52"]);
+    bed.assert_clean().await;
+}

@@ -1,0 +1,111 @@
+//! The service on a database of its own, and somebody outside who looks into that.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::header::CONTENT_TYPE;
+use interest_asset::client::{Answer, Client};
+use interest_asset::http;
+use interest_asset::server::Server;
+use interest_asset::store::Store;
+use interest_asset::variant::{Application, Variant};
+use serde_json::Value;
+use tx_runtime::Db;
+use tx_tests::{Backend, Bed};
+
+/// Longer than any request of these tests takes.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// A database that the example runs on and the harness knows.
+pub(crate) trait Base: Backend + Store {}
+
+impl<B: Backend + Store> Base for B {}
+
+/// Stamps out a test for each database; `None` from the harness skips it.
+macro_rules! on_each_database {
+    ($name:ident) => {
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                super::$name::<sqlx::Sqlite>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$name::<sqlx::Postgres>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mysql() {
+                super::$name::<sqlx::MySql>().await;
+            }
+        }
+    };
+}
+pub(crate) use on_each_database;
+
+/// A bed with the example's tables in it; `None` where there is no server.
+pub(crate) async fn bed<B: Base>() -> Option<Bed<B>> {
+    let bed = Bed::connected(4).await?;
+    B::migrate(bed.db.pool()).await.expect("the tables");
+    Some(bed)
+}
+
+/// The service on a free port.
+pub(crate) async fn start<B: Base>(db: &Db<B>, variant: Variant) -> Server {
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let router = http::router(Application::new(db, variant));
+    Server::start(anywhere, router).await.expect("a free port")
+}
+
+/// Ends what [`start`] started.
+pub(crate) async fn stop(server: Server) {
+    server.stop(GRACE).await.expect("every request is answered");
+}
+
+/// A user of the service, in few words.
+pub(crate) struct User(Client);
+
+impl User {
+    pub(crate) fn of(server: &Server) -> Self {
+        Self(Client::new(server.address()))
+    }
+
+    pub(crate) async fn send(&mut self, method: Method, path: &str) -> Answer {
+        let answer = self.0.send(method.clone(), path).await;
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// Sends a request; gives the status.
+    pub(crate) async fn status(&mut self, method: Method, path: &str) -> u16 {
+        self.send(method, path).await.status.as_u16()
+    }
+
+    /// Sends a request that must be refused; gives the detail of the problem.
+    pub(crate) async fn refused(&mut self, method: Method, path: &str, status: u16) -> String {
+        let answer = self.send(method, path).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        problem(&answer)
+    }
+}
+
+/// The detail of the problem that an answer must be.
+pub(crate) fn problem(answer: &Answer) -> String {
+    assert_eq!(answer.headers[CONTENT_TYPE], "application/problem+json");
+    let members = json(answer);
+    assert_eq!(members["status"], answer.status.as_u16());
+    assert_eq!(
+        members["title"].as_str(),
+        answer.status.canonical_reason(),
+        "the title of an about:blank problem is the status in words"
+    );
+    let detail = members["detail"].as_str().expect("a problem has a detail");
+    detail.to_owned()
+}
+
+/// The answer's body.
+pub(crate) fn json(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body)
+        .unwrap_or_else(|error| panic!("{error}: {:?}", answer.body))
+}

@@ -1,0 +1,89 @@
+//! Storms of double taps: what each variant leaves in the tables.
+
+use interest_asset::report::Report;
+use interest_asset::storm::ASSETS;
+use interest_asset::trial;
+use interest_asset::variant::Variant;
+use tx_tests::Bed;
+
+use crate::stage::{self, Base, on_each_database};
+
+const USERS: u32 = 64;
+
+const ACCOUNTS: i64 = 100;
+
+/// A storm on a pool of 4.
+async fn storm<B: Base>(bed: &Bed<B>, variant: Variant) -> Report {
+    let report = trial::run(&bed.db, variant, 1..=ACCOUNTS, USERS).await;
+    let report = report.unwrap_or_else(|error| panic!("{variant}: {error}"));
+    assert_eq!(report.requests, 2 * ASSETS.len() * report.accounts);
+    assert!(report.p50 <= report.p99, "{report:?}");
+    let stored =
+        bed.control_ints("select count(*) - count(distinct account_id) from interest_asset");
+    assert_eq!(
+        stored.await,
+        [i64::try_from(report.duplicate_rows).expect("a small number")]
+    );
+    report
+}
+
+async fn does_no_harm<B: Base>(variant: Variant) {
+    let Some(bed) = stage::bed::<B>().await else {
+        return;
+    };
+    let report = storm(&bed, variant).await;
+    assert_eq!(report.faults(), 0, "{variant}: {report:#?}");
+
+    let rows = bed.control_texts("select assets from interest_asset").await;
+    assert_eq!(rows.len(), report.accounts);
+    let mut expected = ASSETS;
+    expected.sort_unstable();
+    for row in rows {
+        let mut listed: Vec<i64> = row
+            .split(',')
+            .map(|text| text.parse().expect(&row))
+            .collect();
+        listed.sort_unstable();
+        assert_eq!(listed, expected);
+    }
+    let notifications = bed.control_ints("select count(*) from notification").await;
+    assert_eq!(notifications, [4 * ACCOUNTS]);
+    bed.assert_clean().await;
+    bed.finish().await;
+}
+
+async fn isolated_does_no_harm<B: Base>() {
+    does_no_harm::<B>(Variant::Isolated).await;
+}
+on_each_database!(isolated_does_no_harm);
+
+async fn one_transaction_does_no_harm<B: Base>() {
+    does_no_harm::<B>(Variant::OneTransaction).await;
+}
+on_each_database!(one_transaction_does_no_harm);
+
+/// On servers two rows for one account; SQLite, which has one writer, notices and refuses.
+async fn shows_the_fault<B: Base>(variant: Variant) {
+    let Some(bed) = stage::bed::<B>().await else {
+        return;
+    };
+    let report = storm(&bed, variant).await;
+    if B::SERVER {
+        assert!(report.duplicate_rows > 0, "{variant}: {report:#?}");
+        let failure = "500 Internal Server Error: query did not return a unique result: 2";
+        assert!(report.failures.contains_key(failure), "{report:#?}");
+    } else {
+        assert!(report.failed_requests > 0, "{variant}: {report:#?}");
+    }
+    bed.finish().await;
+}
+
+async fn no_lock_shows_the_fault<B: Base>() {
+    shows_the_fault::<B>(Variant::NoLock).await;
+}
+on_each_database!(no_lock_shows_the_fault);
+
+async fn a_lock_released_before_commit_shows_the_fault<B: Base>() {
+    shows_the_fault::<B>(Variant::LockReleasedBeforeCommit).await;
+}
+on_each_database!(a_lock_released_before_commit_shows_the_fault);
