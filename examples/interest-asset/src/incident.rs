@@ -4,7 +4,7 @@
 //! `self.db.pool()` says, so nobody knows which locks its end would have to wait for.
 
 use sqlx::Pool;
-use tx_runtime::Db;
+use tx_runtime::{Db, LocalLocks, Lock};
 
 use crate::error::Error;
 use crate::row::Row;
@@ -14,13 +14,18 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Incident<DB: Store> {
     db: Db<DB>,
+    /// One process runs the service, so this excludes as well as the incident's Redis did.
+    locks: LocalLocks,
 }
 
 impl<DB: Store> Incident<DB> {
     /// The faulty service on the tables of `db`.
     #[must_use]
     pub fn new(db: Db<DB>) -> Self {
-        Self { db }
+        Self {
+            db,
+            locks: LocalLocks::new(),
+        }
     }
 
     /// At first there was no lock: two taps find no row, and both insert one.
@@ -50,13 +55,9 @@ impl<DB: Store> Incident<DB> {
         asset: i64,
     ) -> Result<bool, Error> {
         let mut tx = self.pool().begin().await?;
-        let key = format!("interest-asset:{account}");
-        let is_new = self
-            .db
-            .locked(&key, async || {
-                find_and_save::<DB>(&mut tx, account, asset).await
-            })
-            .await?;
+        let lock = Lock::key(format!("interest-asset:{account}")).on(&self.locks);
+        let add = async || find_and_save::<DB>(&mut tx, account, asset).await;
+        let is_new = self.db.locked(lock, add).await?;
         DB::notify(DB::on(&mut tx), account, asset).await?;
         tx.commit().await?;
         Ok(is_new)
