@@ -88,13 +88,14 @@ impl Drop for Aftermath {
         if due.is_empty() {
             return;
         }
-        match Handle::try_current() {
-            Ok(runtime) => self.cleanups.spawn(&runtime, run_all(due)),
-            Err(_) => tracing::error!(
+        let Ok(runtime) = Handle::try_current() else {
+            tracing::error!(
                 hooks = due.len(),
                 "a scope was dropped outside of a runtime: its hooks are not run"
-            ),
-        }
+            );
+            return;
+        };
+        self.cleanups.spawn(&runtime, run_all(due));
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cleanup::SeenThrough;
 use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
 use crate::lease::Lease;
+use crate::lending;
 use crate::lock::Held;
 use crate::operation::{Operation, Report, operate};
 use crate::site::Site;
@@ -23,22 +24,16 @@ pub(crate) struct Autocommit<DB: Dialect> {
 }
 
 impl<DB: Dialect> Autocommit<DB> {
-    /// A connection: that of a lock which the chain holds, if nobody uses it.
     pub(crate) async fn lease(&self, sql: &str) -> Result<Lease<DB>, sqlx::Error> {
-        let lent = self
-            .locks
-            .iter()
-            .find_map(|held| held.lend(self.source.id()));
-        if let Some(lease) = lent.and_then(Lease::from_lent) {
-            return Ok(lease);
-        }
         let purpose = if self.holding.innermost.is_some() && DB::reads_only(sql) {
             Purpose::Read
         } else {
             Purpose::Write
         };
-        self.source
-            .lease_for_statement(self.function, purpose, &self.holding)
+        let pool = self
+            .source
+            .lease_for_statement(self.function, purpose, &self.holding);
+        lending::lease(self.source.id(), &self.locks, pool)
             .await
             .map_err(Error::into_statement_error)
     }

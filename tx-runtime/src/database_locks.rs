@@ -182,6 +182,11 @@ impl<DB: Dialect> LockHold for SessionLocks<DB> {
         self.db == db && self.home.is_idle()
     }
 
+    fn returned(&self, db: DbId) -> Option<LockFuture<'_, ()>> {
+        let ours = self.db == db && !self.home.is_gone();
+        ours.then(|| Box::pin(self.home.returned()) as LockFuture<'_, ()>)
+    }
+
     fn lend(&self, db: DbId) -> Option<Box<dyn Any + Send>> {
         if self.db != db {
             return None;

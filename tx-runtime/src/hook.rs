@@ -78,69 +78,77 @@ impl<E: Into<BoxError>> HookResult for Result<(), E> {
 
 /// A hook that failed or panicked.
 #[derive(Clone, Debug)]
-pub struct HookFailure {
+pub struct HookFailure(Arc<Facts>);
+
+#[derive(Debug)]
+struct Facts {
     kind: HookKind,
     hook: Site,
     function: Site,
     completion: Option<Completion>,
-    reason: Arc<BoxError>,
+    reason: BoxError,
 }
 
 impl HookFailure {
     /// What had made it run.
     #[must_use]
     pub fn kind(&self) -> HookKind {
-        self.kind
+        self.0.kind
     }
 
     /// Where it was registered.
     #[must_use]
     pub fn hook(&self) -> Site {
-        self.hook
+        self.0.hook
     }
 
     /// The function that registered it.
     #[must_use]
     pub fn function(&self) -> Site {
-        self.function
+        self.0.function
     }
 
     /// How the transaction had ended; `None` if it had not, or if there was none.
     #[must_use]
     pub fn completion(&self) -> Option<Completion> {
-        self.completion
+        self.0.completion
     }
 
     /// The hook's error, or its panic message.
     #[must_use]
     pub fn reason(&self) -> &(dyn StdError + Send + Sync + 'static) {
-        &**self.reason
+        &*self.0.reason
     }
 }
 
 impl fmt::Display for HookFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, hook, .. } = self;
+        let Facts {
+            kind,
+            hook,
+            function,
+            completion,
+            reason,
+        } = &*self.0;
         write!(
             f,
-            "the {kind} hook of {} registered at {}:{} failed",
-            self.function,
+            "the {kind} hook of {function} registered at {}:{} failed",
             hook.file(),
             hook.line()
         )?;
-        match self.completion {
+        match completion {
             None => {}
             Some(Completion::Committed) => f.write_str(" (the transaction is committed)")?,
             Some(Completion::RolledBack) => f.write_str(" (the transaction was rolled back)")?,
             Some(Completion::Unknown) => f.write_str(" (whether it committed is unknown)")?,
         }
-        write!(f, ": {}", self.reason)
+        write!(f, ": {reason}")
     }
 }
 
 impl StdError for HookFailure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&**self.reason)
+        Some(&*self.0.reason)
     }
 }
 
@@ -167,12 +175,14 @@ impl Hook {
             action,
         } = self;
         let result = without_panic(async move { action(completion).await }).await;
-        result.map_err(|reason| HookFailure {
-            kind,
-            hook: site,
-            function,
-            completion: Some(completion),
-            reason: Arc::new(reason),
+        result.map_err(|reason| {
+            HookFailure(Arc::new(Facts {
+                kind,
+                hook: site,
+                function,
+                completion: Some(completion),
+                reason,
+            }))
         })
     }
 
@@ -186,12 +196,14 @@ impl Hook {
         } = self;
         // Hooks without an end to be told of ignore the argument.
         let result = action(Completion::Unknown).await;
-        result.map_err(|reason| HookFailure {
-            kind,
-            hook: site,
-            function,
-            completion: None,
-            reason: Arc::new(reason),
+        result.map_err(|reason| {
+            HookFailure(Arc::new(Facts {
+                kind,
+                hook: site,
+                function,
+                completion: None,
+                reason,
+            }))
         })
     }
 }

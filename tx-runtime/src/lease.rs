@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::SqlSafeStr;
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::admission::Permit;
 use crate::dialect::{Dialect, Fault, own_sql};
@@ -172,7 +172,12 @@ impl<DB: Dialect> Drop for Lease<DB> {
 }
 
 /// A connection that keeps locks of its session, and is lent to what runs under them.
-pub(crate) struct Home<DB: Dialect>(Arc<Mutex<Resident<DB>>>);
+pub(crate) struct Home<DB: Dialect>(Arc<House<DB>>);
+
+struct House<DB: Dialect> {
+    resident: Mutex<Resident<DB>>,
+    returned: Notify,
+}
 
 enum Resident<DB: Dialect> {
     Here(Lease<DB>),
@@ -185,7 +190,10 @@ impl<DB: Dialect> Home<DB> {
     pub(crate) fn of(mut lease: Lease<DB>) -> Self {
         // Let go of here, it would take its locks into the pool.
         lease.clean = false;
-        Self(Arc::new(Mutex::new(Resident::Here(lease))))
+        Self(Arc::new(House {
+            resident: Mutex::new(Resident::Here(lease)),
+            returned: Notify::new(),
+        }))
     }
 
     /// The connection, if nobody has it; dropped, it comes back.
@@ -229,10 +237,26 @@ impl<DB: Dialect> Home<DB> {
         } else {
             Resident::Gone
         };
+        drop(resident);
+        self.0.returned.notify_waiters();
+    }
+
+    /// Resolves when the connection that is lent now has come back.
+    pub(crate) async fn returned(&self) {
+        loop {
+            let returned = self.0.returned.notified();
+            if !matches!(*self.resident(), Resident::Lent) {
+                return;
+            }
+            returned.await;
+        }
     }
 
     fn resident(&self) -> MutexGuard<'_, Resident<DB>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .resident
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

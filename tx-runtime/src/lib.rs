@@ -53,20 +53,20 @@
 //! | module | its one idea |
 //! |---|---|
 //! | `private` | what the attribute's expansion calls |
-//! | `db`, `tx`, `executor` | the handles: `Db`, the explicit `Tx`, both as sqlx executors |
+//! | `db`, `tx`, `held_lock`, `executor` | the handles: `Db`, the explicit `Tx` and lock; as sqlx executors |
+//! | `database_locks` | locks of the server, on connections of their own |
 //! | `target` | where a statement goes: a transaction, the pool, or nowhere |
-//! | `registration` | hooks as services register them |
 //! | `scope` | the life of one scope: entered by its mode, left by its body's result |
 //! | `autocommit`, `stream` | statements outside a transaction; row streams |
 //! | `transaction` | a physical transaction: begin, turns, savepoints, commit, rollback |
 //! | `aftermath`, `hooks`, `hook` | what runs once a transaction has ended; what waits for that |
 //! | `wire`, `session` | its connection and the one operation under way on it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
-//! | `source`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
-//! | `chain`, `level`, `lock` | the call chain; a level's verdict; in-process locks |
+//! | `source`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
+//! | `chain`, `level`, `lock` | the call chain; a level's verdict; named locks, their queue and providers |
 //! | `dialect` | the only place that knows which database it is on |
 //! | `options`, `rules`, `locked_options`, `propagation`, `result` | what a scope is asked for, and what its result means |
-//! | `error`, `cause`, `site` | what went wrong, why, and where |
+//! | `error`, `cause`, `site`, `identity` | what went wrong, why, and where; which `Db` it is about |
 //!
 //! # How its promises are kept
 //!
@@ -83,6 +83,10 @@
 //!
 //! **Nothing happens before the first statement.** A scope that runs none takes no connection,
 //! and a savepoint that nobody used is never set.
+//!
+//! **A lock opens after the writes made under it.** A transaction that begins under a lock, or
+//! runs a statement under it, keeps it (`lock`); it is let go when COMMIT or ROLLBACK is
+//! answered, by whoever sees that answer, the caller or the clean-up.
 //!
 //! **A nested transaction finds a connection**, however many chains compete: see [`Db`] and
 //! `nesting_depth`; the proof stands in `admission`.
@@ -110,6 +114,7 @@ mod hook;
 mod hooks;
 mod identity;
 mod lease;
+mod lending;
 mod level;
 mod lock;
 mod locked_options;
@@ -117,7 +122,6 @@ mod operation;
 mod options;
 mod prepared;
 mod propagation;
-mod registration;
 mod result;
 mod rows;
 mod rules;
@@ -141,7 +145,7 @@ pub use db::MySqlDb;
 pub use db::PgDb;
 #[cfg(feature = "sqlite")]
 pub use db::SqliteDb;
-pub use db::{Db, DbBuilder};
+pub use db::{Db, DbBuilder, HookOrder};
 pub use dialect::Dialect;
 pub use error::{Error, Outcome};
 pub use held_lock::HeldLock;
@@ -153,7 +157,6 @@ pub use lock::{
 pub use locked_options::LockedOptions;
 pub use options::{Isolation, TransactionOptions};
 pub use propagation::Propagation;
-pub use registration::HookOrder;
 pub use result::TransactionResult;
 pub use rules::{RollbackPolicy, RuledOptions, Rules};
 pub use site::Site;

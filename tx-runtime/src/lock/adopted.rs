@@ -1,12 +1,10 @@
 //! The locks that a transaction relies on: they open after its end.
 
-use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::held::Held;
 use super::queue::LockQueue;
-use crate::identity::DbId;
 
 /// The locks of one transaction.
 #[derive(Debug, Default)]
@@ -109,11 +107,6 @@ impl Adopted {
 
     pub(crate) fn has(&self, queue: &LockQueue, key: &str) -> bool {
         self.lock().iter().any(|a| a.held.has(queue, key))
-    }
-
-    /// A connection of `db` that one of the locks lives on and nobody uses.
-    pub(crate) fn lend(&self, db: DbId) -> Option<Box<dyn Any + Send>> {
-        self.lock().iter().find_map(|a| a.held.lend(db))
     }
 
     /// Whether the transaction has committed is unknown.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::provider::{Fence, LockFailure, LockHold};
+use super::provider::{Fence, LockFailure, LockFuture, LockHold};
 use super::queue::{LockQueue, Turn};
 use crate::error::Error;
 use crate::identity::DbId;
@@ -90,6 +90,14 @@ impl Held {
     pub(crate) fn lend(&self, db: DbId) -> Option<Box<dyn Any + Send>> {
         match &self.beyond {
             Beyond::Provider(hold) => hold.lend(db),
+            Beyond::Nothing | Beyond::Connection => None,
+        }
+    }
+
+    /// Resolves when the connection has come back from whom it was lent to.
+    pub(crate) fn returned(&self, db: DbId) -> Option<LockFuture<'_, ()>> {
+        match &self.beyond {
+            Beyond::Provider(hold) => hold.returned(db),
             Beyond::Nothing | Beyond::Connection => None,
         }
     }

@@ -102,6 +102,14 @@ pub trait LockHold: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Resolves when the connection of `db` that the locks live on has come back from whom it
+    /// was lent to; `None` if they live on no such connection.
+    #[doc(hidden)]
+    fn returned(&self, db: DbId) -> Option<LockFuture<'_, ()>> {
+        let _ = db;
+        None
+    }
+
     /// Lends the connection that the locks live on to a transaction of `db` under them.
     #[doc(hidden)]
     fn lend(&self, db: DbId) -> Option<Box<dyn Any + Send>> {

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::hook::Completion;
 use crate::hooks::Hooks;
 use crate::lease::Lease;
+use crate::lending;
 use crate::level::{End, Level};
 use crate::lock::{Adopted, Held};
 use crate::operation::{Operation, ServerLocks, Task};
@@ -193,14 +194,9 @@ impl<DB: Dialect> Transaction<DB> {
         }
     }
 
-    /// A connection: that of a lock which this transaction runs under, if nobody uses it.
     async fn lease(&self, function: Site, holding: &Holding) -> Result<Lease<DB>, Error> {
-        let lent = self.adopted.lend(self.source.id());
-        if let Some(lease) = lent.and_then(Lease::from_lent) {
-            return Ok(lease);
-        }
-        let purpose = Purpose::Transaction;
-        self.source.lease(function, purpose, holding).await
+        let pool = self.source.lease(function, Purpose::Transaction, holding);
+        lending::lease(self.source.id(), &self.adopted.all(), pool).await
     }
 
     fn opening(&self, locks: Option<&ServerLocks>) -> Task<DB> {

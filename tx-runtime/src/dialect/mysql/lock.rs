@@ -35,7 +35,8 @@ pub(super) fn take_locks(keys: &[Arc<str>], wait: Duration, when: LockTime) -> L
 }
 
 fn take(keys: &[Arc<str>], wait: Duration) -> String {
-    let seconds = wait.as_secs_f64();
+    // More is no bound, and overflows some versions.
+    let seconds = wait.as_secs_f64().min(1e6);
     let mut sql = String::new();
     for key in keys {
         let _ = write!(

@@ -1,5 +1,7 @@
 //! The handle that services hold.
 
+mod hooks;
+
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ use crate::site::Site;
 use crate::source::{Settings, Source};
 use crate::target::Target;
 use crate::tx::Tx;
+
+pub use hooks::HookOrder;
 
 /// A connection that rested longer than this is tested before it is handed out.
 const TRUSTED_REST: Duration = Duration::from_secs(30);

@@ -2,8 +2,8 @@
 
 use std::panic::Location;
 
+use super::Db;
 use crate::aftermath;
-use crate::db::Db;
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::hook::{Completion, Hook, HookKind, HookResult};
