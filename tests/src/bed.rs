@@ -188,6 +188,34 @@ impl<B: Backend> Bed<B> {
         self.control_raw(&B::kill(pid)).await;
     }
 
+    /// The connections that have the server's lock `key`.
+    ///
+    /// # Panics
+    ///
+    /// On SQLite, and if the server cannot be asked.
+    pub async fn lock_holders(&self, key: &str) -> Vec<i64> {
+        self.control_ints(&B::lock_holders(&B::lock_name(key)))
+            .await
+    }
+
+    /// Takes the server's lock `key` on the control connection, as another process would.
+    ///
+    /// # Panics
+    ///
+    /// On SQLite, and if the server refuses.
+    pub async fn take_lock(&self, key: &str) {
+        self.control_raw(&B::take_lock(&B::lock_name(key))).await;
+    }
+
+    /// Opens what [`take_lock`](Self::take_lock) has taken.
+    ///
+    /// # Panics
+    ///
+    /// On SQLite, and if the server refuses.
+    pub async fn open_lock(&self, key: &str) {
+        self.control_raw(&B::open_lock(&B::lock_name(key))).await;
+    }
+
     /// Runs a statement on the control connection; gives the number of rows it changed.
     ///
     /// # Panics
@@ -267,7 +295,8 @@ impl<B: Backend> Bed<B> {
     /// Whether the pool is as every test must leave it; the error says what is not.
     ///
     /// After `drain`, and within 5 seconds: every connection is back, no more than the pool
-    /// may have, none inside a transaction; no scope is left in the task; and a scope works
+    /// may have, none inside a transaction; no lock of the server is left, where they can be
+    /// listed; no scope is left in the task; and a scope works
     /// on each of the connections.
     ///
     /// # Errors
@@ -343,6 +372,12 @@ impl<B: Backend> Bed<B> {
         match self.open_transactions().await {
             0 => {}
             open => return Err(format!("{open} connection(s) inside a transaction")),
+        }
+        if let Some(sql) = B::ALL_LOCK_HOLDERS {
+            let holders = self.control_ints(sql).await;
+            if !holders.is_empty() {
+                return Err(format!("named locks are left with {holders:?}"));
+            }
         }
         // Looking has borrowed the connections.
         self.until("the pool settles", || self.all_back().is_ok())

@@ -22,7 +22,7 @@ pub use backend::{Answer, Backend, ConnectOptions};
 pub use bed::Bed;
 pub use conformance::Case;
 pub use poll::{pending_once, poll_n};
-pub use proxy::{Protocol, Proxy, Shape, Trap};
+pub use proxy::{Jitter, Protocol, Proxy, Shape, Trap};
 pub use scratch::Scratch;
 
 /// For users of [`case!`], so that its expansion needs no import.

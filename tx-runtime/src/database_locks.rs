@@ -32,7 +32,6 @@ use crate::source::{Purpose, Source};
 /// server, with one connection. Names are exact here; servers get a SHA-256 of the name, cut
 /// to 64 bits on PostgreSQL: two keys that collide there wait for each other, and exclude no
 /// less.
-#[derive(Clone)]
 pub struct DatabaseLocks<DB: Dialect> {
     source: Arc<Source<DB>>,
 }
@@ -100,6 +99,12 @@ impl<DB: Dialect> LockProvider for DatabaseLocks<DB> {
 
     fn database(&self) -> Option<DbId> {
         DB::LOCKS.then(|| self.source.id())
+    }
+}
+
+impl<DB: Dialect> Clone for DatabaseLocks<DB> {
+    fn clone(&self) -> Self {
+        Self::of(&self.source)
     }
 }
 

@@ -97,6 +97,27 @@ pub trait Backend: Dialect {
     #[doc(hidden)]
     fn kill(pid: i64) -> String;
 
+    /// The name that the server knows the lock `key` by, as an expression.
+    #[doc(hidden)]
+    fn lock_name(key: &str) -> String;
+
+    /// Asks for the connections that have the server's lock of this name.
+    #[doc(hidden)]
+    fn lock_holders(name: &str) -> String;
+
+    /// Takes the server's lock of this name for a session.
+    #[doc(hidden)]
+    fn take_lock(name: &str) -> String;
+
+    /// Opens it again.
+    #[doc(hidden)]
+    fn open_lock(name: &str) -> String;
+
+    /// Asks for the connections, but the asking one, that have any named lock of the server,
+    /// where there is such a list.
+    #[doc(hidden)]
+    const ALL_LOCK_HOLDERS: Option<&'static str>;
+
     /// Gives connections an identity where the database gives them none.
     #[doc(hidden)]
     #[must_use]

@@ -134,6 +134,26 @@ impl Backend for MySql {
         format!("kill {pid}")
     }
 
+    fn lock_name(key: &str) -> String {
+        let key = key.replace('\\', "\\\\").replace('\'', "''");
+        format!("sha2(concat('tx_runtime:', database(), x'00', _utf8mb4'{key}'), 256)")
+    }
+
+    fn lock_holders(name: &str) -> String {
+        format!("select cast(h.id as signed) from (select is_used_lock({name}) as id) h where h.id is not null")
+    }
+
+    fn take_lock(name: &str) -> String {
+        format!("select get_lock({name}, 10)")
+    }
+
+    fn open_lock(name: &str) -> String {
+        format!("select release_lock({name})")
+    }
+
+    // The plugin that lists them is not there by default.
+    const ALL_LOCK_HOLDERS: Option<&'static str> = None;
+
     fn address(options: &MySqlConnectOptions) -> Option<String> {
         Some(format!("{}:{}", options.get_host(), options.get_port()))
     }

@@ -100,6 +100,37 @@ impl Backend for Postgres {
         format!("select pg_terminate_backend({pid}::int)")
     }
 
+    fn lock_name(key: &str) -> String {
+        let key = key.replace('\'', "''");
+        format!(
+            "('x' || left(encode(sha256(convert_to('tx_runtime:{key}', 'UTF8')), 'hex'), 16))::bit(64)::bigint"
+        )
+    }
+
+    fn lock_holders(name: &str) -> String {
+        format!(
+            "select pid::bigint from pg_locks
+            where locktype = 'advisory' and granted
+              and database = (select oid from pg_database where datname = current_database())
+              and (classid::bigint << 32) | objid::bigint = {name}
+            order by pid"
+        )
+    }
+
+    fn take_lock(name: &str) -> String {
+        format!("select pg_advisory_lock({name})")
+    }
+
+    fn open_lock(name: &str) -> String {
+        format!("select pg_advisory_unlock({name})")
+    }
+
+    const ALL_LOCK_HOLDERS: Option<&'static str> = Some(
+        "select pid::bigint from pg_locks
+        where locktype = 'advisory' and pid <> pg_backend_pid()
+          and database = (select oid from pg_database where datname = current_database())",
+    );
+
     fn address(options: &PgConnectOptions) -> Option<String> {
         Some(format!("{}:{}", options.get_host(), options.get_port()))
     }

@@ -96,6 +96,24 @@ impl Backend for Sqlite {
         panic!("SQLite has no server that could end a connection")
     }
 
+    fn lock_name(_: &str) -> String {
+        panic!("SQLite has no named locks")
+    }
+
+    fn lock_holders(_: &str) -> String {
+        panic!("SQLite has no named locks")
+    }
+
+    fn take_lock(_: &str) -> String {
+        panic!("SQLite has no named locks")
+    }
+
+    fn open_lock(_: &str) -> String {
+        panic!("SQLite has no named locks")
+    }
+
+    const ALL_LOCK_HOLDERS: Option<&'static str> = None;
+
     fn identified(pool: PoolOptions<Self>) -> PoolOptions<Self> {
         static NEXT: AtomicI64 = AtomicI64::new(1);
         pool.after_connect(|connection, _| {

@@ -8,7 +8,7 @@ mod relay;
 mod trap;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,17 @@ pub struct Shape {
     pub chunk: usize,
     /// The time before each of them.
     pub delay: Duration,
+    /// What decides how late each message passes, both ways.
+    pub jitter: Option<Jitter>,
+}
+
+/// Delays that differ from message to message.
+#[derive(Clone, Copy, Debug)]
+pub struct Jitter {
+    /// Where the row of delays begins.
+    pub seed: u64,
+    /// The longest; half of the messages are not delayed at all.
+    pub most: Duration,
 }
 
 impl Shape {
@@ -41,18 +52,34 @@ impl Shape {
     pub const WHOLE: Self = Self {
         chunk: usize::MAX,
         delay: Duration::ZERO,
+        jitter: None,
     };
 
     /// Answers arrive in pieces of `chunk` bytes, `delay` before each.
     #[must_use]
     pub const fn pieces(chunk: usize, delay: Duration) -> Self {
-        Self { chunk, delay }
+        Self {
+            chunk,
+            delay,
+            jitter: None,
+        }
+    }
+
+    /// Every second message, of either side, is late by something up to `most`.
+    #[must_use]
+    pub const fn late(seed: u64, most: Duration) -> Self {
+        Self {
+            jitter: Some(Jitter { seed, most }),
+            ..Self::WHOLE
+        }
     }
 }
 
 /// What all connections of a proxy share.
 struct Shared {
     shape: Shape,
+    /// How many messages have been delayed, or might have been.
+    delays: AtomicU64,
     round_trips: AtomicUsize,
     log: Mutex<Vec<(usize, String)>>,
     traps: Mutex<Vec<Armed>>,
@@ -67,12 +94,34 @@ impl Shared {
         self.traps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How late the next message passes.
+    fn lateness(&self) -> Duration {
+        let Some(Jitter { seed, most }) = self.shape.jitter else {
+            return Duration::ZERO;
+        };
+        let at = self.delays.fetch_add(1, Ordering::Relaxed);
+        let dice = scrambled(seed.wrapping_add(at));
+        let share = u32::try_from(dice >> 32).unwrap_or(0) / 2;
+        match dice % 2 {
+            0 => Duration::ZERO,
+            _ => most.mul_f64(f64::from(share) / f64::from(u32::MAX / 2)),
+        }
+    }
+
     /// Takes the first trap that `message` springs; each springs once.
     fn sprung(&self, message: &str) -> Option<Armed> {
         let mut traps = self.traps();
         let at = traps.iter().position(|trap| trap.is_for(message))?;
         Some(traps.remove(at))
     }
+}
+
+/// The finalizer of `SplitMix64`: neighbouring numbers come out unlike each other.
+fn scrambled(number: u64) -> u64 {
+    let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// A proxy in front of a server; it ends, and cuts its connections, when dropped.
@@ -93,6 +142,7 @@ impl Proxy {
         let port = listener.local_addr().expect("a bound port").port();
         let shared = Arc::new(Shared {
             shape,
+            delays: AtomicU64::new(0),
             round_trips: AtomicUsize::new(0),
             log: Mutex::default(),
             traps: Mutex::default(),

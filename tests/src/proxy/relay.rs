@@ -134,7 +134,16 @@ impl Relay {
                 }
                 forward.extend(message.bytes);
             }
+            self.dally().await;
             self.send(&mut server, &mut forward).await?;
+        }
+    }
+
+    /// Waits as long as the shape has this message be late.
+    async fn dally(&self) {
+        let late = self.shared.lateness();
+        if !late.is_zero() {
+            sleep(late).await;
         }
     }
 
@@ -173,6 +182,7 @@ impl Relay {
                 }
                 trap.released().await;
             }
+            self.dally().await;
             for piece in answer.chunks(shape.chunk) {
                 if !shape.delay.is_zero() {
                     sleep(shape.delay).await;
