@@ -970,7 +970,10 @@ case! {
             let (hook, told) = (Arc::clone(bed), log.clone());
             bed.db.after_commit(async move || {
                 let elsewhere = tokio::spawn(async move {
-                    let locked = hook.db.locked("k", async || Ok::<_, Error>(told.add("has it")));
+                    let locked = hook.db.locked("k", async || {
+                        told.add("has it");
+                        Ok::<_, Error>(())
+                    });
                     locked.await
                 });
                 elsewhere.await.unwrap()

@@ -41,7 +41,7 @@ async fn inserts<B: Backend, T>(
     result: Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     bed.db
-        .transaction_with(options, async || {
+        .transaction_with(options.into(), async || {
             bed.insert(id).await?;
             result
         })
