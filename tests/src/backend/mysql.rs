@@ -135,12 +135,14 @@ impl Backend for MySql {
     }
 
     fn lock_name(key: &str) -> String {
-        let key = key.replace('\\', "\\\\").replace('\'', "''");
-        format!("sha2(concat('tx_runtime:', database(), x'00', _utf8mb4'{key}'), 256)")
+        let digits: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha2(concat('tx_runtime:', hex(database()), ':', '{digits}'), 256)")
     }
 
     fn lock_holders(name: &str) -> String {
-        format!("select cast(h.id as signed) from (select is_used_lock({name}) as id) h where h.id is not null")
+        format!(
+            "select cast(h.id as signed) from (select is_used_lock({name}) as id) h where h.id is not null"
+        )
     }
 
     fn take_lock(name: &str) -> String {

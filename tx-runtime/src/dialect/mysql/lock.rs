@@ -37,15 +37,22 @@ pub(super) fn take_locks(keys: &[Arc<str>], wait: Duration, when: LockTime) -> L
 fn take(keys: &[Arc<str>], wait: Duration) -> String {
     // More is no bound, and overflows some versions.
     let seconds = wait.as_secs_f64().min(1e6);
-    let mut sql = String::new();
+    let left = if keys.len() > 1 && !wait.is_zero() {
+        // What the keys before it have used up is not waited for again.
+        format!(
+            "GREATEST(0, {seconds:.3} - TIMESTAMPDIFF(MICROSECOND, @tx_since, SYSDATE(6)) / 1000000)"
+        )
+    } else {
+        format!("{seconds:.3}")
+    };
+    let mut sql = String::from("SET @tx_since = SYSDATE(6)");
     for key in keys {
         let _ = write!(
             sql,
-            "SET @tx_lock = 18446744073709551615 + (1 - COALESCE(GET_LOCK({}, {seconds:.3}), 0)); ",
+            "; SET @tx_lock = 18446744073709551615 + (1 - COALESCE(GET_LOCK({}, {left}), 0))",
             name(key)
         );
     }
-    sql.truncate(sql.trim_end_matches("; ").len());
     sql
 }
 
@@ -57,8 +64,9 @@ fn open(keys: &[Arc<str>]) -> String {
 }
 
 fn name(key: &str) -> String {
+    // Digits only: what is no letter of the connection's character set would be refused.
     let digits = hex(&[key]);
-    format!("SHA2(CONCAT('tx_runtime:', COALESCE(DATABASE(), ''), X'00', X'{digits}'), 256)")
+    format!("SHA2(CONCAT('tx_runtime:', HEX(COALESCE(DATABASE(), '')), ':', '{digits}'), 256)")
 }
 
 pub(super) fn was_busy(error: &sqlx::Error) -> bool {

@@ -87,7 +87,7 @@ fn in_savepoint(sql: &str) -> String {
     format!("SAVEPOINT tx_lock; {sql}; RELEASE SAVEPOINT tx_lock")
 }
 
-/// Takes the locks within `wait` each, and leaves the session's own limit as it was.
+/// Takes the locks within `wait` altogether, and leaves the session's own limit as it was.
 ///
 /// `kind`: `xact_` for locks of the transaction, nothing for those of the session.
 fn waiting(keys: &[Arc<str>], wait: Duration, kind: &str) -> String {
@@ -109,7 +109,15 @@ fn waiting(keys: &[Arc<str>], wait: Duration, kind: &str) -> String {
         "SELECT WHERE set_config('tx_runtime.lock_timeout', current_setting('lock_timeout'), true) IS NULL; \
          SET LOCAL lock_timeout = {milliseconds}; "
     );
-    for key in keys {
+    for (at, key) in keys.iter().enumerate() {
+        if at > 0 {
+            // What the keys before it have used up is not waited for again.
+            let _ = write!(
+                sql,
+                "SELECT WHERE set_config('lock_timeout', greatest(1, {milliseconds} - floor(extract(epoch FROM \
+                 clock_timestamp() - statement_timestamp()) * 1000))::bigint::text, true) IS NULL; "
+            );
+        }
         let _ = write!(
             sql,
             "SELECT WHERE pg_advisory_{kind}lock({}) IS NULL; ",
