@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sqlx::SqlSafeStr;
 
 use crate::chain;
+use crate::cleanup::{Cleanups, SeenThrough};
 use crate::dialect::{Dialect, Fault, LockTime, own_sql};
 use crate::error::Error;
 use crate::identity::DbId;
@@ -119,6 +120,7 @@ impl<DB: Dialect> fmt::Debug for DatabaseLocks<DB> {
 /// Locks of a server's session, on a connection of their own.
 struct SessionLocks<DB: Dialect> {
     db: DbId,
+    cleanups: Arc<Cleanups>,
     home: Home<DB>,
     /// What opens them.
     open: String,
@@ -128,6 +130,7 @@ impl<DB: Dialect> SessionLocks<DB> {
     fn new(source: &Source<DB>, mut lease: Lease<DB>) -> Self {
         Self {
             db: source.id(),
+            cleanups: Arc::clone(source.cleanups()),
             open: lease.take_owed(),
             home: Home::of(lease),
         }
@@ -138,14 +141,21 @@ impl<DB: Dialect> SessionLocks<DB> {
             // Whoever has the connection finds out.
             return !self.home.is_gone();
         };
-        let answer = DB::control(lease.use_connection(), "SELECT 1".into_sql_str()).await;
-        if answer.is_ok() {
-            lease.mark_clean();
-        }
-        answer.is_ok()
+        // Cut off half-way it would cost the connection, and the chain its lock.
+        let runtime = lease.runtime().clone();
+        SeenThrough::new(Arc::clone(&self.cleanups), runtime, async move {
+            let answer = DB::control(lease.use_connection(), "SELECT 1".into_sql_str()).await;
+            if answer.is_ok() {
+                lease.mark_clean();
+            }
+            answer.is_ok()
+        })
+        .await
     }
 
     async fn unlock(self) -> Result<(), LockFailure> {
+        // A look at the connection may still be under way.
+        drop(tokio::time::timeout(DOUBT_LIMIT, self.home.returned()).await);
         let mut lease = self.home.leave().ok_or(LockFailure::Lost)?;
         let sql = own_sql(self.open);
         let answer = DB::control(lease.use_connection(), sql).await;
