@@ -106,6 +106,16 @@ impl Frame {
         Self::over_current(Link::Lock(held))
     }
 
+    /// As [`lock`](Self::lock) for several.
+    pub(crate) fn locked(locks: impl IntoIterator<Item = Arc<Held>>) -> Option<Arc<Self>> {
+        let over = |parent, held| {
+            let link = Link::Lock(held);
+            Some(Arc::new(Self { link, parent }))
+        };
+        let outer = CHAIN.try_with(Arc::clone).ok();
+        locks.into_iter().fold(outer, over)
+    }
+
     /// The scope of this frame once more, as the innermost entry of the running chain.
     pub(crate) fn again(&self) -> Arc<Self> {
         Self::over_current(self.link.clone())

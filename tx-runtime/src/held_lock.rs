@@ -64,8 +64,9 @@ async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
 pub struct HeldLock<DB: Dialect> {
     source: Arc<Source<DB>>,
     function: Site,
-    /// `None` where the chain that took it held it already.
-    held: Option<Arc<Held>>,
+    /// What it relies on: what it has taken, and what the chain that took it held already,
+    /// which may open its own hold on it earlier.
+    held: Vec<Arc<Held>>,
 }
 
 impl<DB: Dialect> HeldLock<DB> {
@@ -74,8 +75,11 @@ impl<DB: Dialect> HeldLock<DB> {
         lock: Bound,
         function: Site,
     ) -> Result<Self, Error> {
+        let mut held = chain::locks();
+        held.retain(|held| lock.is_among(held));
+        held.extend(take(lock, function).await?);
         Ok(Self {
-            held: take(lock, function).await?,
+            held,
             source,
             function,
         })
@@ -130,14 +134,16 @@ impl<DB: Dialect> HeldLock<DB> {
     /// [`Error::LockLost`] if it had not been held to the end, [`Error::LockUnavailable`] if
     /// its provider failed; it opens with its lease then.
     pub async fn release(self) -> Result<(), Error> {
-        match self.held {
-            Some(held) => held.open(self.function).await,
-            None => Ok(()),
+        let mut opened = Ok(());
+        for held in self.held {
+            let result = held.open(self.function).await;
+            opened = opened.and(result);
         }
+        opened
     }
 
     fn frame(&self) -> Option<Arc<Frame>> {
-        self.held.as_ref().map(|held| Frame::lock(Arc::clone(held)))
+        Frame::locked(self.held.iter().cloned())
     }
 }
 

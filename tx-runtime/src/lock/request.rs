@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::held::Held;
 use super::provider::LockProvider;
 use crate::error::Error;
 use crate::site::Site;
@@ -107,8 +108,22 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Refuses names that some provider could not store.
+    /// Whether `held` is one of the locks asked for.
+    pub(crate) fn is_among(&self, held: &Held) -> bool {
+        let mut keys = self.keys.iter();
+        keys.any(|key| held.has(self.provider.queue(), key))
+    }
+
+    /// Refuses names that some provider could not store, and a lock without a name, which
+    /// would let everybody in.
     pub(super) fn check(&self, function: Site) -> Result<(), Error> {
+        if self.keys.is_empty() {
+            return Err(Error::LockKey {
+                function,
+                key: String::new(),
+                problem: "no name was given",
+            });
+        }
         match self.keys.iter().find_map(|key| Some((key, problem(key)?))) {
             None => Ok(()),
             Some((key, problem)) => Err(Error::LockKey {
