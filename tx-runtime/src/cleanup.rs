@@ -16,7 +16,9 @@ pub(crate) struct Cleanups {
     idle: Notify,
 }
 
-struct Running(Arc<Cleanups>);
+/// One that runs, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Running(Arc<Cleanups>);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -36,12 +38,17 @@ impl Cleanups {
         handle: &Handle,
         cleanup: impl Future<Output = T> + Send + 'static,
     ) {
-        self.running.fetch_add(1, Ordering::AcqRel);
-        let running = Running(Arc::clone(self));
+        let running = self.enter();
         handle.spawn(async move {
             drop(cleanup.await);
             drop(running);
         });
+    }
+
+    /// Counts what somebody else runs.
+    pub(crate) fn enter(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Running(Arc::clone(self))
     }
 
     pub(crate) async fn drain(&self) {

@@ -203,6 +203,14 @@ pub(crate) struct ServerLocks {
 }
 
 impl ServerLocks {
+    pub(crate) fn new(keys: &[Arc<str>], wait: Duration) -> Self {
+        Self {
+            keys: keys.to_vec(),
+            wait,
+            holder: Product::new(),
+        }
+    }
+
     /// Sends what takes the locks at `when`. Failed, it has taken none.
     pub(crate) async fn take<DB: Dialect>(
         &self,

@@ -169,11 +169,7 @@ impl<DB: Dialect> Source<DB> {
         purpose: Purpose,
         holding: &Holding,
     ) -> Result<Lease<DB>, Error> {
-        if let Some(outer) = holding.innermost
-            && self.excludes(purpose)
-        {
-            return Err(Error::SecondWriter { function, outer });
-        }
+        self.check_writer(function, purpose, holding)?;
         let started = Instant::now();
         match tokio::time::timeout(self.wait_limit(), self.admitted(function, purpose, holding))
             .await
@@ -189,6 +185,19 @@ impl<DB: Dialect> Source<DB> {
                 size: self.admission.size(),
             }),
             Ok(result) => result,
+        }
+    }
+
+    /// Refuses what would wait for its own chain to end.
+    pub(crate) fn check_writer(
+        &self,
+        function: Site,
+        purpose: Purpose,
+        holding: &Holding,
+    ) -> Result<(), Error> {
+        match holding.innermost {
+            Some(outer) if self.excludes(purpose) => Err(Error::SecondWriter { function, outer }),
+            _ => Ok(()),
         }
     }
 

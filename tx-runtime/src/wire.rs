@@ -16,6 +16,7 @@ use crate::dialect::{Dialect, Fault};
 use crate::hook::Completion;
 use crate::lease::Lease;
 use crate::level::Level;
+use crate::lock::Taking;
 use crate::operation::{Operation, Report, Task};
 use crate::rows::Rows;
 use crate::session::{Progress, Session};
@@ -43,7 +44,12 @@ enum Line<DB: Dialect> {
 
 /// What an operation does, and for whom.
 pub(crate) enum Step<DB: Dialect> {
-    Begin,
+    Begin(Option<Taking>),
+    Lock {
+        level: Arc<Level>,
+        function: Site,
+        taking: Taking,
+    },
     Statement {
         level: Arc<Level>,
         function: Site,
@@ -149,10 +155,13 @@ impl<DB: Dialect> Wire<DB> {
         &mut self,
         lease: Lease<DB>,
         task: Task<DB>,
+        taking: Option<Taking>,
     ) -> Result<(), sqlx::Error> {
         self.session = Some(Session::open(lease, self.session.take()));
         self.line = Line::Idle;
-        let begun = self.perform(Step::Begin, Operation::Task(task)).await;
+        let begun = self
+            .perform(Step::Begin(taking), Operation::Task(task))
+            .await;
         begun.map(drop)
     }
 
@@ -210,12 +219,27 @@ impl<DB: Dialect> Wire<DB> {
         match (&step, lease) {
             (_, None) => {}
             // A lease that is dropped here closes its connection unless it is clean.
-            (Step::Begin, Some(_)) => self.line = Line::Unused,
+            (Step::Begin(_), Some(_)) => self.line = Line::Unused,
             (Step::Commit | Step::RollBack, Some(lease)) => self.line = Line::Over(Some(lease)),
             (_, Some(_)) => self.line = Line::Over(None),
         }
         match step {
-            Step::Begin | Step::RollBack => {}
+            Step::RollBack => {}
+            Step::Begin(taking) => {
+                if let Some(taking) = taking.filter(|_| result.is_ok()) {
+                    taking.succeed();
+                }
+            }
+            Step::Lock {
+                level,
+                function,
+                taking,
+            } => {
+                if result.is_ok() {
+                    taking.succeed();
+                }
+                self.judge_statement(&level, function, failure);
+            }
             Step::Commit => self.completion = Some(completion_of::<DB>(&result)),
             Step::Statement { level, function }
             | Step::Stream {

@@ -20,6 +20,8 @@ struct Adoption {
     /// Taken when statements had run already, whose snapshot may be older than the lock.
     late: bool,
     settled: bool,
+    /// Whether it is on the transaction's own connection, whose COMMIT opens it.
+    own: bool,
 }
 
 /// A lock that the transaction has yet to be prepared for.
@@ -40,19 +42,32 @@ impl Adopted {
                 held,
                 late: begun,
                 settled: false,
+                own: false,
             });
             self.unsettled.store(true, Ordering::Release);
         }
     }
 
-    /// As [`adopt`](Self::adopt), for a lock that is being taken on the transaction's own
+    /// As [`adopt`](Self::adopt), for a lock that was taken on the transaction's own
     /// connection.
     pub(crate) fn adopt_own(&self, held: Arc<Held>) {
-        self.lock().push(Adoption {
+        let mut adopted = self.lock();
+        adopted.retain(|adoption| !Arc::ptr_eq(&adoption.held, &held));
+        adopted.push(Adoption {
             held,
             late: false,
             settled: true,
+            own: true,
         });
+        self.unsettled
+            .store(adopted.iter().any(|a| !a.settled), Ordering::Release);
+    }
+
+    /// The locks on the transaction's own connection (`own`), or all the others.
+    pub(crate) fn those(&self, own: bool) -> Vec<Arc<Held>> {
+        let adopted = self.lock();
+        let wanted = adopted.iter().filter(|adoption| adoption.own == own);
+        wanted.map(|adoption| Arc::clone(&adoption.held)).collect()
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -119,6 +134,9 @@ impl Adopted {
     /// The transaction has ended.
     pub(crate) fn let_go(&self) {
         let adopted = std::mem::take(&mut *self.lock());
+        for adoption in adopted.iter().filter(|adoption| adoption.own) {
+            adoption.held.end();
+        }
         // Out of the mutex: the last reference opens the lock.
         drop(adopted);
         self.unsettled.store(false, Ordering::Release);
@@ -126,5 +144,19 @@ impl Adopted {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Adoption>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A lock on its way to a transaction, on the transaction's own connection: whoever sees the
+/// answer hands it over, be it that the caller is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Taking {
+    pub(crate) held: Arc<Held>,
+    pub(crate) adopted: Arc<Adopted>,
+}
+
+impl Taking {
+    pub(crate) fn succeed(self) {
+        self.adopted.adopt_own(self.held);
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::provider::{Fence, LockFailure, LockFuture, LockHold};
 use super::queue::{LockQueue, Turn};
+use crate::cleanup::{Cleanups, Running};
 use crate::error::Error;
 use crate::identity::DbId;
 use crate::site::Site;
@@ -25,6 +26,10 @@ pub(crate) struct Held {
     beyond: Beyond,
     /// Set when a transaction under the locks ended without a known outcome.
     in_doubt: AtomicBool,
+    /// Set when the transaction on whose connection the locks were has ended.
+    ended: AtomicBool,
+    /// What was dropped under the locks and is still being cleaned up.
+    orphans: Arc<Cleanups>,
     /// Opening may be left to a drop outside of any runtime.
     runtime: Option<Handle>,
     /// Open as long as the locks are held.
@@ -49,6 +54,8 @@ impl Held {
             turns,
             beyond,
             in_doubt: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            orphans: Arc::default(),
             runtime: Handle::try_current().ok(),
             _span: span,
         })
@@ -104,8 +111,13 @@ impl Held {
 
     /// Refuses a COMMIT by `function` under locks that are held no longer.
     pub(crate) async fn check(&self, function: Site) -> Result<(), Error> {
-        let Beyond::Provider(hold) = &self.beyond else {
-            return Ok(());
+        let hold = match &self.beyond {
+            Beyond::Provider(hold) => hold,
+            Beyond::Connection if self.ended.load(Ordering::Acquire) => {
+                let key = self.keys();
+                return Err(Error::LockLost { function, key });
+            }
+            Beyond::Nothing | Beyond::Connection => return Ok(()),
         };
         hold.check().await.map_err(|failure| match failure {
             LockFailure::Failed(source) => Error::LockUnavailable {
@@ -118,6 +130,21 @@ impl Held {
                 key: self.keys(),
             },
         })
+    }
+
+    /// The transaction on whose connection the locks were has ended, and they with it.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Counts something under these locks that may go on without its caller.
+    pub(crate) fn orphan(&self) -> Running {
+        self.orphans.enter()
+    }
+
+    /// Waits for all that goes on without its caller.
+    pub(crate) async fn orphans_gone(&self) {
+        self.orphans.drain().await;
     }
 
     /// The outcome of a COMMIT under these locks is unknown, so they must not be opened.
@@ -136,9 +163,14 @@ impl Held {
             return Ok(());
         };
         let key = last.keys();
+        let in_doubt = last.in_doubt.load(Ordering::Acquire);
         let Some(opened) = last.start_opening() else {
             return Ok(());
         };
+        if in_doubt {
+            // It stays shut for a while, and the caller has to hear of it now.
+            return Ok(());
+        }
         match opened.await {
             Ok(Err(LockFailure::Failed(source))) => Err(Error::LockUnavailable {
                 function,

@@ -13,7 +13,7 @@ mod queue;
 mod request;
 mod taking;
 
-pub(crate) use adopted::Adopted;
+pub(crate) use adopted::{Adopted, Taking};
 pub(crate) use held::{DOUBT_LIMIT, Held};
 pub use local::LocalLocks;
 pub use provider::{Fence, LockFailure, LockFuture, LockHold, LockProvider, LockRequest};

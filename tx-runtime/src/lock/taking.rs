@@ -50,6 +50,12 @@ impl Wanted {
         self.keys.is_empty()
     }
 
+    /// What is still to be taken, now that time has passed.
+    pub(crate) fn still(mut self, has: impl Fn(&LockQueue, &str) -> bool) -> Self {
+        self.keys.retain(|key| !has(self.provider.queue(), key));
+        self
+    }
+
     /// Whether the locks are kept on the connections of `db`.
     pub(crate) fn lives_on(&self, db: DbId) -> bool {
         self.provider.database() == Some(db)

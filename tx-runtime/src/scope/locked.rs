@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Position, Scope};
+use super::{Position, Scope, holding};
 use crate::chain::{self, Frame, parked};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::lock::{Bound, Held, Wanted};
+use crate::operation::ServerLocks;
 use crate::options::TransactionOptions;
 use crate::propagation::Entry;
-use crate::source::Source;
+use crate::source::{Purpose, Source};
 
 /// Enters a scope under `lock`, as far as the chain does not hold it already.
 ///
@@ -33,14 +34,27 @@ pub(super) async fn enter<DB: Dialect>(
         (Entry::Join | Entry::Savepoint, Some(position)) => {
             join(source, options, wanted, position).await
         }
-        (Entry::Begin | Entry::BeginUnderLock, _) if wanted.lives_on(source.id()) => {
-            begin(source, options, wanted).await
+        (Entry::Begin | Entry::BeginUnderLock, _) => {
+            // Whoever has the lock may wait for this chain to end, as a second writer would.
+            let holding = chain::current(|frame| holding(source, frame));
+            source.check_writer(options.site, Purpose::Transaction, &holding)?;
+            if wanted.lives_on(source.id()) {
+                return begin(source, options, wanted).await;
+            }
+            around(source, options, wanted).await
         }
-        _ => {
-            let held = parked(wanted.take()).await?;
-            Ok((within(source, options, &held)?, Some(held)))
-        }
+        _ => around(source, options, wanted).await,
     }
+}
+
+/// The lock first, then the scope.
+async fn around<DB: Dialect>(
+    source: &Arc<Source<DB>>,
+    options: &TransactionOptions,
+    wanted: Wanted,
+) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
+    let held = parked(wanted.take()).await?;
+    Ok((within(source, options, &held)?, Some(held)))
 }
 
 fn wanted(lock: Bound, options: &TransactionOptions) -> Result<Wanted, Error> {
@@ -71,9 +85,9 @@ async fn begin<DB: Dialect>(
     let scope = within(source, options, &held)?;
     if let Some(transaction) = scope.owned() {
         let root = transaction.root();
-        transaction
-            .take_locks(root, options.site, wanted.keys(), left)
-            .await?;
+        let locks = ServerLocks::new(wanted.keys(), left);
+        let taken = transaction.take_locks(root, options.site, locks, &held, false);
+        taken.await?;
     }
     Ok((scope, Some(held)))
 }
@@ -90,20 +104,21 @@ async fn join<DB: Dialect>(
     } = position;
     level.check(options.site)?;
     // Before the wait, which would be for nothing.
-    transaction
-        .refuse_late_lock(&level, options.site, &wanted.text())
-        .await?;
+    let text = wanted.text();
+    let begun = transaction.refuse_late_lock(&level, options.site, &text);
+    let begun = begun.await?;
+    let wanted = chain::current(|frame| {
+        wanted.still(|queue, key| frame.is_some_and(|frame| frame.has_locked(queue, key)))
+    });
+    if wanted.is_held_already() {
+        return Ok((Scope::enter(source, options)?, None));
+    }
     if !wanted.lives_on(source.id()) {
-        let held = parked(wanted.take()).await?;
-        return Ok((within(source, options, &held)?, Some(held)));
+        return around(source, options, wanted).await;
     }
     let (held, left) = parked(wanted.take_turns()).await?;
-    // Adopted first: dropped half-way, the lock may be there already.
-    transaction.adopt_own(&held);
-    let taken = transaction.take_locks(&level, options.site, wanted.keys(), left);
-    if let Err(refused) = parked(taken).await {
-        transaction.disown(&held);
-        return Err(refused);
-    }
+    let locks = ServerLocks::new(wanted.keys(), left);
+    let taken = transaction.take_locks(&level, options.site, locks, &held, begun);
+    parked(taken).await?;
     Ok((within(source, options, &held)?, Some(held)))
 }

@@ -5,75 +5,82 @@
 //! first statement under the lock.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Transaction;
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;
-use crate::lock::{Fence, Held};
+use crate::lock::{Fence, Held, Taking};
 use crate::operation::{Operation, Product, ServerLocks, Task};
 use crate::site::Site;
 use crate::wire::{Step, Wire};
 
 impl<DB: Dialect> Transaction<DB> {
-    /// Keeps a lock that is being taken on this transaction's own connection.
-    pub(crate) fn adopt_own(&self, held: &Arc<Held>) {
-        self.adopted.adopt_own(Arc::clone(held));
-    }
-
-    /// Lets go of a lock that could not be taken.
-    pub(crate) fn disown(&self, held: &Arc<Held>) {
-        self.adopted.refuse(held);
-    }
-
-    /// Takes locks of the server on this transaction's own connection: with BEGIN if it has
-    /// not begun.
+    /// Takes locks of the server on this transaction's own connection, which keeps `held`
+    /// then: with BEGIN if it has not begun. `may_be_late`: whether it was found that a lock
+    /// may be taken after statements have run.
     pub(crate) async fn take_locks(
         &self,
         level: &Arc<Level>,
         function: Site,
-        keys: &[Arc<str>],
-        wait: Duration,
+        locks: ServerLocks,
+        held: &Arc<Held>,
+        may_be_late: bool,
     ) -> Result<(), Error> {
-        let locks = ServerLocks {
-            keys: keys.to_vec(),
-            wait,
-            holder: Product::new(),
+        let taking = Taking {
+            held: Arc::clone(held),
+            adopted: Arc::clone(&self.adopted),
         };
         let mut wire = self.turn(level, function).await?;
         let taken = if wire.is_unused() {
-            self.begin(&mut wire, function, Some(&locks)).await
+            let locks = Some((&locks, taking));
+            self.begin(&mut wire, function, locks).await
         } else {
-            let task = Task::Lock {
-                nested: wire.innermost_savepoint().is_some(),
-                locks: locks.clone(),
+            if !may_be_late {
+                // Another branch has begun while this one waited for its turns.
+                self.refuse_old_snapshot(&mut wire, level, function, &held.keys())
+                    .await?;
+            }
+            let nested = wire.innermost_savepoint().is_some();
+            let step = Step::Lock {
+                level: Arc::clone(level),
+                function,
+                taking,
             };
-            perform(&mut wire, level, function, task)
-                .await
-                .map_err(Error::Database)
+            let locks = locks.clone();
+            let done = wire
+                .perform(step, Operation::Task(Task::Lock { nested, locks }))
+                .await;
+            done.map(drop).map_err(Error::Database)
         };
         taken.map_err(|error| busy::<DB>(error, function, &locks))
     }
 
     /// Refuses `function`, which is to join under a new lock, if what has been read may be
-    /// older than the lock will be.
+    /// older than the lock will be; `true` if it may join although something has run.
+    ///
+    /// Sees through what is under way, other locks among it.
     pub(crate) async fn refuse_late_lock(
         &self,
         level: &Arc<Level>,
         function: Site,
         key: &str,
-    ) -> Result<(), Error> {
-        if !self.has_begun() {
-            return Ok(());
-        }
+    ) -> Result<bool, Error> {
         let mut wire = self.turn(level, function).await?;
         if wire.is_unused() {
-            return Ok(());
+            return Ok(false);
         }
-        self.refuse_old_snapshot(&mut wire, level, function, key)
-            .await
+        let refused = self.refuse_old_snapshot(&mut wire, level, function, key);
+        refused.await.map(|()| true)
+    }
+
+    /// Waits for what goes on without its caller under locks that this transaction's end
+    /// opens.
+    pub(super) async fn orphans_gone(&self) {
+        for held in self.adopted.those(true) {
+            held.orphans_gone().await;
+        }
     }
 
     /// Prepares the begun transaction for the locks that it has adopted since the last time.

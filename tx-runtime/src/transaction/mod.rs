@@ -23,7 +23,7 @@ use crate::hooks::Hooks;
 use crate::lease::Lease;
 use crate::lending;
 use crate::level::{End, Level};
-use crate::lock::{Adopted, Held};
+use crate::lock::{Adopted, Held, Taking};
 use crate::operation::{Operation, ServerLocks, Task};
 use crate::options::Isolation;
 use crate::site::Site;
@@ -59,7 +59,7 @@ pub(crate) struct Transaction<DB: Dialect> {
     runtime: OnceLock<Handle>,
     hooks: Hooks,
     /// Locks under which statements of this transaction ran; they open after its end.
-    adopted: Adopted,
+    adopted: Arc<Adopted>,
 }
 
 /// How COMMIT was answered.
@@ -91,7 +91,7 @@ impl<DB: Dialect> Transaction<DB> {
             holds_connection: AtomicBool::new(false),
             nesting: AtomicUsize::new(0),
             runtime: OnceLock::new(),
-            adopted: Adopted::default(),
+            adopted: Arc::default(),
             hooks: Hooks::default(),
         })
     }
@@ -139,10 +139,14 @@ impl<DB: Dialect> Transaction<DB> {
         &self,
         wire: &mut Wire<DB>,
         function: Site,
-        locks: Option<&ServerLocks>,
+        locks: Option<(&ServerLocks, Taking)>,
     ) -> Result<(), Error> {
         let begun = self.try_begin(wire, function, locks).await;
-        if let Err(error) = &begun {
+        // A lock that was not free costs the transaction nothing, begun or not.
+        let busy = |error: &Error| matches!(error, Error::Begin { source, .. } if DB::lock_was_busy(source));
+        if let Err(error) = &begun
+            && !busy(error)
+        {
             let cause = cause_of_begin(error);
             self.root.doom(Doom::new(function, cause));
         }
@@ -153,8 +157,9 @@ impl<DB: Dialect> Transaction<DB> {
         &self,
         wire: &mut Wire<DB>,
         function: Site,
-        locks: Option<&ServerLocks>,
+        locks: Option<(&ServerLocks, Taking)>,
     ) -> Result<(), Error> {
+        let (locks, taking) = locks.unzip();
         let mut holding = self
             .outer
             .as_ref()
@@ -171,7 +176,7 @@ impl<DB: Dialect> Transaction<DB> {
             self.holds_connection.store(true, Ordering::Release);
             self.runtime.get_or_init(|| lease.runtime().clone());
             let lent = lease.is_lent();
-            let Err(source) = wire.begin(lease, self.opening(locks)).await else {
+            let Err(source) = wire.begin(lease, self.opening(locks), taking.clone()).await else {
                 return Ok(());
             };
             self.let_go();
@@ -239,7 +244,15 @@ impl<DB: Dialect> Transaction<DB> {
     /// Sends COMMIT and returns what the server said to it.
     pub(crate) async fn commit(&self) -> Result<Verdict, Error> {
         let owner = self.root.site();
-        let mut wire = self.locked(owner, Instant::now()).await?;
+        let started = Instant::now();
+        tokio::time::timeout(self.source.wait_limit(), self.orphans_gone())
+            .await
+            .map_err(|_| Error::TurnTimeout {
+                function: owner,
+                holder: owner,
+                waited: started.elapsed(),
+            })?;
+        let mut wire = self.locked(owner, started).await?;
         while let Some(open) = wire.innermost_savepoint() {
             let leftover = Arc::clone(open);
             leftover.finish(End::Abandoned);
@@ -280,8 +293,13 @@ impl<DB: Dialect> Transaction<DB> {
         let runtime = Handle::try_current().ok();
         // Without a runtime nothing was begun, or the lease closes itself when dropped.
         if let Some(runtime) = runtime.as_ref().or_else(|| self.runtime.get()) {
+            let others = self.adopted.those(false);
+            let orphans: Vec<_> = others.iter().map(|held| held.orphan()).collect();
             let cleanup = Arc::clone(self).clean_up();
-            self.source.cleanups().spawn(runtime, cleanup);
+            self.source.cleanups().spawn(runtime, async move {
+                cleanup.await;
+                drop(orphans);
+            });
         }
     }
 
@@ -296,6 +314,8 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     async fn end_by_rollback(&self) -> Option<Lease<DB>> {
+        // Those that take longer are cut off as well, and then the locks must open some time.
+        drop(tokio::time::timeout(LEFTOVER_LIMIT, self.orphans_gone()).await);
         let rollback = tokio::time::timeout(LEFTOVER_LIMIT, self.settle_and_roll_back());
         if let Ok(lease) = rollback.await {
             return lease;
