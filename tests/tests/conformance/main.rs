@@ -9,6 +9,8 @@ mod connections;
 mod failures;
 mod hooks;
 mod lazy;
+mod lease;
+mod locks;
 mod propagation;
 mod rollback;
 mod rollback_only;
