@@ -65,8 +65,12 @@ async fn on<DB: Store, T: Task>(
     let pool = PoolOptions::new()
         .max_connections(pool)
         .acquire_timeout(ACQUIRE_LIMIT);
-    let db = Db::<DB>::connect_with(pool, options).await?;
-    DB::migrate(db.pool()).await?;
+    let db = Db::<DB>::connect_with(pool, options)
+        .await
+        .map_err(|error| format!("the database cannot be opened: {error}"))?;
+    DB::migrate(db.pool())
+        .await
+        .map_err(|error| format!("the tables cannot be created: {error}"))?;
     let outcome = task.run(&db).await;
     let closed = tokio::time::timeout(CLOSE_LIMIT, async {
         db.drain().await;

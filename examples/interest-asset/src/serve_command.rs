@@ -23,7 +23,9 @@ impl Task for Serve {
     async fn run<DB: Store>(&self, db: &Db<DB>) -> Result<ExitCode, Failure> {
         tracing_subscriber::fmt().with_writer(io::stderr).init();
         let router = http::router(Application::new(db, self.variant));
-        let server = Server::start(self.listen, router).await?;
+        let server = Server::start(self.listen, router)
+            .await
+            .map_err(|error| format!("cannot listen on {}: {error}", self.listen))?;
         println!("listening on http://{}", server.address());
         told_to_stop().await?;
         println!("stopping");
