@@ -20,7 +20,7 @@ Options:
   --database-url URL  sqlite:, postgres:, mysql: or mariadb:; without it, a SQLite file that is
                       removed at the end. The tables `interest_asset` and `notification` are
                       created if they are not there. storm uses accounts that nobody has, and
-                      deletes what it stored about them.
+                      deletes what it stored about them; run one storm at a time.
   --pool N            connections to the database [default: 4]
   --variant NAME      no-lock, lock-released-before-commit, isolated or one-transaction;
                       storm takes several [default: all],

@@ -48,7 +48,7 @@ pub trait Store: Dialect {
         asset: i64,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// The assets among those of one account whose notification is on.
+    /// The assets of one account whose notification is on.
     fn notified_of<'e>(
         executor: impl Executor<'e, Database = Self> + 'e,
         account: i64,
