@@ -27,6 +27,8 @@ Options:
                       serve one [default: one-transaction]
   --accounts N        storm: accounts that add assets [default: 1000]
   --clients N         storm: users who tap at the same time [default: 64]
+  --instances N       storm: services that share the database and the users' taps, each with
+                      a pool of its own [default: 1]
   --listen ADDRESS    serve: where to listen [default: 127.0.0.1:8080]
   --help              print this
 ";
@@ -39,11 +41,14 @@ pub(crate) enum Command {
     Serve(Serve),
 }
 
-/// Which database, and how many connections to it.
+/// Which database, and who connects to it.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) url: Option<String>,
+    /// The connections of each instance.
     pub(crate) pool: u32,
+    /// How many services there are, each with a pool of its own.
+    pub(crate) instances: u32,
 }
 
 #[derive(Debug)]
@@ -77,6 +82,7 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
     let mut variants = Vec::new();
     let mut accounts = None;
     let mut clients = None;
+    let mut instances = None;
     let mut listen = None;
     while let Some(argument) = parser.next()? {
         match argument {
@@ -86,12 +92,17 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
             Arg::Long("variant") => variants.push(parsed(&mut parser)?),
             Arg::Long("accounts") => accounts = Some(count(&mut parser)?),
             Arg::Long("clients") => clients = Some(count(&mut parser)?),
+            Arg::Long("instances") => instances = Some(count(&mut parser)?),
             Arg::Long("listen") => listen = Some(parsed(&mut parser)?),
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
             other => return Err(other.unexpected()),
         }
     }
-    let database = Database { url, pool };
+    let database = Database {
+        url,
+        pool,
+        instances: instances.unwrap_or(1),
+    };
     match command.as_deref() {
         None | Some("storm") if listen.is_none() => Ok(Command::Storm(Storm {
             database,
@@ -104,8 +115,8 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
             clients: clients.unwrap_or(64),
         })),
         None | Some("storm") => Err("--listen is an option of serve".into()),
-        Some("serve") if accounts.or(clients).is_some() => {
-            Err("--accounts and --clients are options of storm".into())
+        Some("serve") if accounts.or(clients).or(instances).is_some() => {
+            Err("--accounts, --clients and --instances are options of storm".into())
         }
         Some("serve") if variants.len() > 1 => Err("serve takes one --variant".into()),
         Some("serve") => Ok(Command::Serve(Serve {
@@ -179,6 +190,7 @@ mod tests {
             "--listen 127.0.0.1:0",
             "serve --accounts 5",
             "serve --clients 5",
+            "serve --instances 2",
             "serve --variant no-lock --variant isolated",
         ] {
             assert!(command(line).is_err(), "{line}");

@@ -22,7 +22,7 @@ type Options<DB> = <<DB as Driver>::Connection as Connection>::Options;
 
 /// What is done with a database, whichever it is.
 pub(crate) trait Task {
-    async fn run<DB: Store>(&self, db: &Db<DB>) -> Result<ExitCode, Failure>;
+    async fn run<DB: Store>(&self, instances: &[Db<DB>]) -> Result<ExitCode, Failure>;
 }
 
 /// Runs `task` on the database that was asked for, its tables created.
@@ -37,14 +37,12 @@ pub(crate) async fn on_database<T: Task>(
     let Some(url) = &database.url else {
         let directory = tempfile::tempdir()?;
         let file = SqliteConnectOptions::new().filename(directory.path().join("assets.db"));
-        return on::<Sqlite, T>(sqlite(file), database.pool, task).await;
+        return on::<Sqlite, T>(sqlite(file), database, task).await;
     };
     match url.split(':').next() {
-        Some("sqlite") => on::<Sqlite, T>(sqlite(url.parse()?), database.pool, task).await,
-        Some("postgres" | "postgresql") => {
-            on::<Postgres, T>(url.parse()?, database.pool, task).await
-        }
-        Some("mysql" | "mariadb") => on::<MySql, T>(url.parse()?, database.pool, task).await,
+        Some("sqlite") => on::<Sqlite, T>(sqlite(url.parse()?), database, task).await,
+        Some("postgres" | "postgresql") => on::<Postgres, T>(url.parse()?, database, task).await,
+        Some("mysql" | "mariadb") => on::<MySql, T>(url.parse()?, database, task).await,
         _ => Err("the database URL must begin with sqlite:, postgres:, mysql: or mariadb:".into()),
     }
 }
@@ -59,19 +57,34 @@ fn sqlite(options: SqliteConnectOptions) -> SqliteConnectOptions {
 
 async fn on<DB: Store, T: Task>(
     options: Options<DB>,
-    pool: u32,
+    database: &Database,
     task: &T,
 ) -> Result<ExitCode, Failure> {
+    let mut instances = Vec::new();
+    for _ in 0..database.instances {
+        instances.push(open(options.clone(), database.pool).await?);
+    }
+    DB::migrate(instances[0].pool())
+        .await
+        .map_err(|error| format!("the tables cannot be created: {error}"))?;
+    let outcome = task.run(&instances).await;
+    for db in instances {
+        close(db).await;
+    }
+    outcome
+}
+
+async fn open<DB: Store>(options: Options<DB>, pool: u32) -> Result<Db<DB>, Failure> {
     let pool = PoolOptions::new()
         .max_connections(pool)
         .acquire_timeout(ACQUIRE_LIMIT);
     let db = Db::<DB>::connect_with(pool, options)
         .await
         .map_err(|error| format!("the database cannot be opened: {error}"))?;
-    DB::migrate(db.pool())
-        .await
-        .map_err(|error| format!("the tables cannot be created: {error}"))?;
-    let outcome = task.run(&db).await;
+    Ok(db)
+}
+
+async fn close<DB: Store>(db: Db<DB>) {
     let closed = tokio::time::timeout(CLOSE_LIMIT, async {
         db.drain().await;
         db.pool().close().await;
@@ -79,5 +92,4 @@ async fn on<DB: Store, T: Task>(
     if closed.await.is_err() {
         eprintln!("warning: the database did not let go within {CLOSE_LIMIT:?}");
     }
-    outcome
 }

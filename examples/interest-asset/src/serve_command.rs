@@ -20,9 +20,9 @@ use crate::database::Task;
 const GRACE: Duration = Duration::from_secs(15);
 
 impl Task for Serve {
-    async fn run<DB: Store>(&self, db: &Db<DB>) -> Result<ExitCode, Failure> {
+    async fn run<DB: Store>(&self, instances: &[Db<DB>]) -> Result<ExitCode, Failure> {
         tracing_subscriber::fmt().with_writer(io::stderr).init();
-        let router = http::router(Application::new(db, self.variant));
+        let router = http::router(Application::new(&instances[0], self.variant));
         let server = Server::start(self.listen, router)
             .await
             .map_err(|error| format!("cannot listen on {}: {error}", self.listen))?;

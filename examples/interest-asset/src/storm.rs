@@ -48,19 +48,26 @@ impl Answers {
 /// Has `users` clients tap every asset of all `accounts` twice, on two connections each.
 ///
 /// Assets of one account are next to each other, so that several users, or rather one with
-/// quick fingers, add different ones to its row at the same time.
-pub async fn run(server: SocketAddr, accounts: RangeInclusive<i64>, users: u32) -> Answers {
+/// quick fingers, add different ones to its row at the same time. Where there are several
+/// `servers`, the two taps go to different ones.
+///
+/// # Panics
+///
+/// If there is no server.
+pub async fn run(servers: &[SocketAddr], accounts: RangeInclusive<i64>, users: u32) -> Answers {
     let pairs: Arc<[(i64, i64)]> = accounts
         .flat_map(|account| ASSETS.map(|asset| (account, asset)))
         .collect();
     let next = Arc::new(AtomicUsize::new(0));
 
     let mut tasks = JoinSet::new();
+    let mut balanced = servers.iter().copied().cycle();
+    let mut finger = || Client::new(balanced.next().expect("there is a server"));
     for _ in 0..users {
         let (pairs, next) = (Arc::clone(&pairs), Arc::clone(&next));
+        let mut fingers = (finger(), finger());
         tasks.spawn(async move {
             let mut answers = Answers::default();
-            let mut fingers = (Client::new(server), Client::new(server));
             while let Some(&(account, asset)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (first, second) = tokio::join!(
                     tap(&mut fingers.0, account, asset),

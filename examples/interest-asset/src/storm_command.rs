@@ -19,17 +19,18 @@ const SHOWN_FAILURES: usize = 3;
 
 impl Task for Storm {
     /// Only a right variant can fail: the others are there to show the incident.
-    async fn run<DB: Store>(&self, db: &Db<DB>) -> Result<ExitCode, Failure> {
+    async fn run<DB: Store>(&self, instances: &[Db<DB>]) -> Result<ExitCode, Failure> {
         println!(
-            "double taps on {}: {} users at a time, {} connections\n\n{}",
+            "double taps on {}: {} users at a time, {} x {} connections\n\n{}",
             DB::NAME,
             self.clients,
+            self.database.instances,
             self.database.pool,
             table::heading()
         );
         let mut reports = Vec::new();
         for &variant in &self.variants {
-            let report = self.put_to_the_test(db, variant).await?;
+            let report = self.put_to_the_test(instances, variant).await?;
             println!("{}", table::row(variant, &report));
             reports.push((variant, report));
         }
@@ -49,13 +50,14 @@ impl Storm {
     /// On accounts that nobody has, and that are gone at the end.
     async fn put_to_the_test<DB: Store>(
         &self,
-        db: &Db<DB>,
+        instances: &[Db<DB>],
         variant: Variant,
     ) -> Result<Report, Failure> {
-        let last = DB::last_account(db.pool()).await?;
+        let pool = instances[0].pool();
+        let last = DB::last_account(pool).await?;
         let accounts = last + 1..=last + i64::from(self.accounts);
-        let report = trial::run(db, variant, accounts.clone(), self.clients).await;
-        DB::delete(db.pool(), &accounts).await?;
+        let report = trial::run(instances, variant, accounts.clone(), self.clients).await;
+        DB::delete(pool, &accounts).await?;
         Ok(report?)
     }
 }

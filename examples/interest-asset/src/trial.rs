@@ -1,4 +1,4 @@
-//! One variant put to the test: the service started, stormed and stopped, its tables read.
+//! One variant put to the test: its service started, stormed and stopped, the tables read.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -38,21 +38,35 @@ pub enum TrialError {
 /// Has `users` clients at a time double-tap for all `accounts`, of which the tables must
 /// know nothing yet.
 ///
+/// For each of `instances`, all on one database, a service is started, as a load balancer
+/// would have several.
+///
 /// # Errors
 ///
 /// If the service cannot be started or stopped, or its tables cannot be read. Requests that
 /// fail are part of the report.
+///
+/// # Panics
+///
+/// If there is no instance.
 pub async fn run<DB: Store>(
-    db: &Db<DB>,
+    instances: &[Db<DB>],
     variant: Variant,
     accounts: RangeInclusive<i64>,
     users: u32,
 ) -> Result<Report, TrialError> {
-    let router = http::router(Application::new(db, variant));
-    let server = Server::start(ANYWHERE, router).await?;
-    let answers = storm::run(server.address(), accounts.clone(), users).await;
-    server.stop(GRACE).await?;
-    let rows = DB::rows_among(db.pool(), &accounts).await?;
-    let notified = DB::notified_among(db.pool(), &accounts).await?;
+    let mut servers = Vec::new();
+    for db in instances {
+        let router = http::router(Application::new(db, variant));
+        servers.push(Server::start(ANYWHERE, router).await?);
+    }
+    let addresses: Vec<_> = servers.iter().map(Server::address).collect();
+    let answers = storm::run(&addresses, accounts.clone(), users).await;
+    for server in servers {
+        server.stop(GRACE).await?;
+    }
+    let pool = instances[0].pool();
+    let rows = DB::rows_among(pool, &accounts).await?;
+    let notified = DB::notified_among(pool, &accounts).await?;
     Ok(Report::new(accounts.count(), &rows, notified, answers))
 }

@@ -66,7 +66,17 @@ async fn a_storm_leaves_a_database_as_it_was() {
         .await;
     bed.control("insert into notification (account_id, asset_id) values (9, 52)")
         .await;
-    let output = run(&["storm", "--accounts", "5", "--database-url", &url(&bed)]).await;
+    let url = url(&bed);
+    let storm = [
+        "storm",
+        "--accounts",
+        "5",
+        "--instances",
+        "2",
+        "--database-url",
+        &url,
+    ];
+    let output = run(&storm).await;
     assert!(output.status.success(), "{output:?}");
     let accounts = bed
         .control_ints("select account_id from interest_asset")

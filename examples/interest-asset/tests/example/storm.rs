@@ -4,6 +4,8 @@ use interest_asset::report::Report;
 use interest_asset::storm::ASSETS;
 use interest_asset::trial;
 use interest_asset::variant::Variant;
+use sqlx::pool::PoolOptions;
+use tx_runtime::Db;
 use tx_tests::Bed;
 
 use crate::stage::{self, Base, on_each_database};
@@ -12,9 +14,9 @@ const USERS: u32 = 64;
 
 const ACCOUNTS: i64 = 100;
 
-/// A storm on a pool of 4.
-async fn storm<B: Base>(bed: &Bed<B>, variant: Variant) -> Report {
-    let report = trial::run(&bed.db, variant, 1..=ACCOUNTS, USERS).await;
+/// A storm on `instances` of the service, with a pool of 4 each.
+async fn storm<B: Base>(bed: &Bed<B>, instances: &[Db<B>], variant: Variant) -> Report {
+    let report = trial::run(instances, variant, 1..=ACCOUNTS, USERS).await;
     let report = report.unwrap_or_else(|error| panic!("{variant}: {error}"));
     assert_eq!(report.requests, 2 * ASSETS.len() * report.accounts);
     assert!(report.p50 <= report.p99, "{report:?}");
@@ -27,11 +29,17 @@ async fn storm<B: Base>(bed: &Bed<B>, variant: Variant) -> Report {
     report
 }
 
-async fn does_no_harm<B: Base>(variant: Variant) {
+async fn does_no_harm<B: Base>(variant: Variant, instances: usize) {
     let Some(bed) = stage::bed::<B>().await else {
         return;
     };
-    let report = storm(&bed, variant).await;
+    let mut dbs = vec![bed.db.clone()];
+    while dbs.len() < instances {
+        let pool = PoolOptions::new().max_connections(4);
+        let db = Db::connect_with(pool, bed.options().clone()).await;
+        dbs.push(db.expect("a further pool"));
+    }
+    let report = storm(&bed, &dbs, variant).await;
     assert_eq!(report.faults(), 0, "{variant}: {report:#?}");
 
     let rows = bed.control_texts("select assets from interest_asset").await;
@@ -48,26 +56,41 @@ async fn does_no_harm<B: Base>(variant: Variant) {
     }
     let notifications = bed.control_ints("select count(*) from notification").await;
     assert_eq!(notifications, [4 * ACCOUNTS]);
+    for db in &dbs[1..] {
+        db.drain().await;
+        db.pool().close().await;
+    }
     bed.assert_clean().await;
     bed.finish().await;
 }
 
 async fn isolated_does_no_harm<B: Base>() {
-    does_no_harm::<B>(Variant::Isolated).await;
+    does_no_harm::<B>(Variant::Isolated, 1).await;
 }
 on_each_database!(isolated_does_no_harm);
 
 async fn one_transaction_does_no_harm<B: Base>() {
-    does_no_harm::<B>(Variant::OneTransaction).await;
+    does_no_harm::<B>(Variant::OneTransaction, 1).await;
 }
 on_each_database!(one_transaction_does_no_harm);
+
+/// The two taps of a user reach different instances of the service.
+async fn two_isolated_instances_do_no_harm<B: Base>() {
+    does_no_harm::<B>(Variant::Isolated, 2).await;
+}
+on_each_database!(two_isolated_instances_do_no_harm);
+
+async fn two_instances_in_one_transaction_do_no_harm<B: Base>() {
+    does_no_harm::<B>(Variant::OneTransaction, 2).await;
+}
+on_each_database!(two_instances_in_one_transaction_do_no_harm);
 
 /// On servers two rows for one account; SQLite, which has one writer, notices and refuses.
 async fn shows_the_fault<B: Base>(variant: Variant) {
     let Some(bed) = stage::bed::<B>().await else {
         return;
     };
-    let report = storm(&bed, variant).await;
+    let report = storm(&bed, std::slice::from_ref(&bed.db), variant).await;
     if B::SERVER {
         assert!(report.duplicate_rows > 0, "{variant}: {report:#?}");
         let failure = "500 Internal Server Error: query did not return a unique result: 2";
