@@ -14,18 +14,16 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Incident<DB: Store> {
     db: Db<DB>,
-    /// One process runs the service, so this excludes as well as the incident's Redis did.
     locks: LocalLocks,
 }
 
 impl<DB: Store> Incident<DB> {
     /// The faulty service on the tables of `db`.
+    ///
+    /// All instances share `locks`, so that these exclude as well as the incident's Redis did.
     #[must_use]
-    pub fn new(db: Db<DB>) -> Self {
-        Self {
-            db,
-            locks: LocalLocks::new(),
-        }
+    pub fn new(db: Db<DB>, locks: LocalLocks) -> Self {
+        Self { db, locks }
     }
 
     /// At first there was no lock: two taps find no row, and both insert one.

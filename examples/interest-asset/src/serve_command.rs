@@ -9,7 +9,7 @@ use interest_asset::server::Server;
 use interest_asset::store::Store;
 use interest_asset::variant::Application;
 use tokio::signal::ctrl_c;
-use tx_runtime::Db;
+use tx_runtime::{Db, LocalLocks};
 
 use crate::Failure;
 use crate::arguments::Serve;
@@ -22,8 +22,8 @@ const GRACE: Duration = Duration::from_secs(15);
 impl Task for Serve {
     async fn run<DB: Store>(&self, instances: &[Db<DB>]) -> Result<ExitCode, Failure> {
         tracing_subscriber::fmt().with_writer(io::stderr).init();
-        let router = http::router(Application::new(&instances[0], self.variant));
-        let server = Server::start(self.listen, router)
+        let application = Application::new(&instances[0], self.variant, &LocalLocks::new());
+        let server = Server::start(self.listen, http::router(application))
             .await
             .map_err(|error| format!("cannot listen on {}: {error}", self.listen))?;
         println!("listening on http://{}", server.address());

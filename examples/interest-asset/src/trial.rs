@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tx_runtime::Db;
+use tx_runtime::{Db, LocalLocks};
 
 use crate::http;
 use crate::report::Report;
@@ -55,9 +55,10 @@ pub async fn run<DB: Store>(
     accounts: RangeInclusive<i64>,
     users: u32,
 ) -> Result<Report, TrialError> {
+    let locks = LocalLocks::new();
     let mut servers = Vec::new();
     for db in instances {
-        let router = http::router(Application::new(db, variant));
+        let router = http::router(Application::new(db, variant, &locks));
         servers.push(Server::start(ANYWHERE, router).await?);
     }
     let addresses: Vec<_> = servers.iter().map(Server::address).collect();

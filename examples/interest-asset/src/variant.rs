@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tx_runtime::Db;
+use tx_runtime::{Db, LocalLocks};
 
 use crate::error::Error;
 use crate::incident::Incident;
@@ -81,13 +81,13 @@ pub struct Application<DB: Store> {
 }
 
 impl<DB: Store> Application<DB> {
-    /// The service on `db`.
+    /// The service on `db`; only the incident's variants use `incident_locks`.
     #[must_use]
-    pub fn new(db: &Db<DB>, variant: Variant) -> Self {
+    pub fn new(db: &Db<DB>, variant: Variant, incident_locks: &LocalLocks) -> Self {
         Self {
             variant,
             assets: InterestAssets::new(db.clone()),
-            incident: Incident::new(db.clone()),
+            incident: Incident::new(db.clone(), incident_locks.clone()),
         }
     }
 

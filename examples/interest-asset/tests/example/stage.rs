@@ -11,7 +11,7 @@ use interest_asset::server::Server;
 use interest_asset::store::Store;
 use interest_asset::variant::{Application, Variant};
 use serde_json::Value;
-use tx_runtime::Db;
+use tx_runtime::{Db, LocalLocks};
 use tx_tests::{Backend, Bed};
 
 /// Longer than any request of these tests takes.
@@ -55,8 +55,9 @@ pub(crate) async fn bed<B: Base>() -> Option<Bed<B>> {
 /// The service on a free port.
 pub(crate) async fn start<B: Base>(db: &Db<B>, variant: Variant) -> Server {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let router = http::router(Application::new(db, variant));
-    Server::start(anywhere, router).await.expect("a free port")
+    let application = Application::new(db, variant, &LocalLocks::new());
+    let server = Server::start(anywhere, http::router(application)).await;
+    server.expect("a free port")
 }
 
 /// Ends what [`start`] started.
