@@ -22,12 +22,12 @@
 //! }
 //! ```
 
-mod boxed;
+mod attribute;
 mod check;
 mod expand;
-mod function;
-mod options;
-mod suggest;
+mod grammar;
+mod item;
+mod pattern;
 
 use proc_macro::TokenStream;
 
@@ -145,5 +145,11 @@ use proc_macro::TokenStream;
 /// future not `Send`; `let argument = argument;` in the body moves it in.
 #[proc_macro_attribute]
 pub fn transactional(args: TokenStream, item: TokenStream) -> TokenStream {
-    expand::transactional(args.into(), item.into()).into()
+    attribute::transactional(args.into(), item.into()).into()
+}
+
+/// Runs an `async fn` under a lock, without a transaction.
+#[proc_macro_attribute]
+pub fn locked(args: TokenStream, item: TokenStream) -> TokenStream {
+    attribute::locked(args.into(), item.into()).into()
 }

@@ -23,16 +23,21 @@ fn plain(word: &str) -> Vec<char> {
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// Levenshtein distance, one row at a time.
+/// How many letters are missing, left over, wrong or swapped with their neighbour.
 fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut next = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let replaced = row[j] + usize::from(x != y);
-            next.push(replaced.min(row[j + 1] + 1).min(next[j] + 1));
+            let mut least = replaced.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
-        row = next;
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -47,6 +52,8 @@ mod tests {
     fn a_typing_mistake_finds_its_word() {
         assert_eq!(nearest("Reqiured", &MODES), Some("Required"));
         assert_eq!(nearest("Nevr", &MODES), Some("Never"));
+        assert_eq!(nearest("kyes", &["key", "keys", "wait"]), Some("keys"));
+        assert_eq!(nearest("wiat", &["key", "keys", "wait"]), Some("wait"));
     }
 
     #[test]

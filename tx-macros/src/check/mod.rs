@@ -1,0 +1,81 @@
+//! What can be refused by reading. What only types can tell (an alias that is no `Result`, an error
+//! without `From`, a `db` that is no database) is left to the bounds of the runtime.
+
+mod db;
+mod effect;
+mod function;
+mod key;
+mod lock;
+mod rollback;
+mod spawn;
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use syn::Error;
+
+use crate::grammar::{Locked, Options};
+use crate::item::{Attr, Function};
+
+/// Where the attribute stands that a function is decorated by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Function,
+    ImplBlock,
+}
+
+/// Whether the options fit each other.
+pub(crate) fn options(options: &Options, place: Place) -> Vec<Error> {
+    let mut errors = effect::all(options);
+    errors.extend(rollback::all(options));
+    if let Some(lock) = &options.lock {
+        errors.extend(lock::all(&lock.key, &lock.value, options.timeout.as_ref()));
+    }
+    if let Some(retry) = &options.retry
+        && retry.value.attempts.is_none()
+    {
+        let message = "`retry` needs a number of attempts\nhelp: write `retry(attempts = 5)`";
+        errors.push(Error::new(retry.key.span(), message));
+    }
+    if let (Some(name), Place::ImplBlock) = (&options.name, place) {
+        let message = "`name` names one function, and this would name several\n\
+                       help: write it in an attribute of that function's own";
+        errors.push(Error::new(name.key.span(), message));
+    }
+    errors
+}
+
+/// Whether the function can be a transaction, and the options fit it.
+pub(crate) fn transactional(function: &Function, options: &Options, place: Place) -> Vec<Error> {
+    let mut errors = function::all(function, Attr::Transactional, place);
+    errors.extend(db::transactional(function, options, place));
+    if let Some(lock) = &options.lock {
+        errors.extend(key::all(function, &lock.value));
+    }
+    errors.extend(spawn::unasked(
+        function,
+        Attr::Transactional,
+        options.allow.as_ref(),
+    ));
+    errors
+}
+
+pub(crate) fn locked(function: &Function, locked: &Locked, attribute: &Ident) -> Vec<Error> {
+    let mut errors = lock::all(attribute, &locked.lock, None);
+    errors.extend(function::all(function, Attr::Locked, Place::Function));
+    errors.extend(db::locked(function, locked));
+    errors.extend(key::all(function, &locked.lock));
+    errors.extend(spawn::unasked(
+        function,
+        Attr::Locked,
+        locked.allow.as_ref(),
+    ));
+    errors
+}
+
+/// The first token that is `self`.
+fn find_self(tokens: TokenStream) -> Option<Ident> {
+    tokens.into_iter().find_map(|token| match token {
+        TokenTree::Ident(ident) if ident == "self" => Some(ident),
+        TokenTree::Group(group) => find_self(group.stream()),
+        _ => None,
+    })
+}

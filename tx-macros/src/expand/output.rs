@@ -1,0 +1,48 @@
+//! The type that a function's future yields, and how it can be written in the body.
+
+use std::borrow::Cow;
+
+use syn::visit_mut::{self, VisitMut};
+use syn::{ReturnType, Signature, Type, parse_quote};
+
+use crate::item::boxed;
+
+/// The return type, except under `#[async_trait]`.
+pub(crate) fn output(sig: &Signature) -> Option<&Type> {
+    let boxed = boxed::output(sig).filter(|_| sig.asyncness.is_none());
+    boxed.or(match &sig.output {
+        ReturnType::Type(_, output) => Some(output),
+        ReturnType::Default => None,
+    })
+}
+
+/// The type with `_` for each `impl Trait`.
+pub(super) fn writable(output: &Type) -> Cow<'_, Type> {
+    without_impl_trait(output).map_or(Cow::Borrowed(output), Cow::Owned)
+}
+
+pub(super) fn has_impl_trait(output: &Type) -> bool {
+    without_impl_trait(output).is_some()
+}
+
+fn without_impl_trait(ty: &Type) -> Option<Type> {
+    let mut ty = ty.clone();
+    let mut eraser = ImplTraitEraser { found: false };
+    eraser.visit_type_mut(&mut ty);
+    eraser.found.then_some(ty)
+}
+
+struct ImplTraitEraser {
+    found: bool,
+}
+
+impl VisitMut for ImplTraitEraser {
+    fn visit_type_mut(&mut self, ty: &mut Type) {
+        if let Type::ImplTrait(_) = ty {
+            self.found = true;
+            *ty = Type::Infer(parse_quote!(_));
+        } else {
+            visit_mut::visit_type_mut(self, ty);
+        }
+    }
+}
