@@ -161,7 +161,7 @@ pub use result::TransactionResult;
 pub use rules::{RollbackPolicy, RuledOptions, Rules};
 pub use site::Site;
 pub use tx::Tx;
-pub use tx_macros::transactional;
+pub use tx_macros::{locked, transactional};
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -1,6 +1,7 @@
 //! What the expansion of `#[transactional]` calls. Not public API.
 
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::sync::Arc;
 
 use crate::db::Db;
@@ -13,7 +14,7 @@ use crate::rules::{RollbackPolicy, RuledOptions, Rules};
 use crate::scope;
 use crate::site::Site;
 
-pub use crate::{declared, describe};
+pub use crate::{__rules as rules, declared, describe};
 
 /// What `db = ..` may name: a `Db`, or something that leads to one.
 #[diagnostic::on_unimplemented(
@@ -57,13 +58,33 @@ pub fn db<D: DbRef + ?Sized>(db: &D) -> &Db<D::Database> {
     db.db()
 }
 
-/// The options of a function, before its attribute's words are applied.
+/// The function that has the attribute.
 #[must_use]
-pub const fn options(name: &'static str, file: &'static str, line: u32) -> TransactionOptions {
-    TransactionOptions::of(Site::new(name, file, line))
+#[track_caller]
+pub const fn site(name: &'static str) -> Site {
+    Site::at(name, Location::caller())
 }
 
-/// The rules for a function's results. Their type comes as a value, so that a wrong one is
+/// The options of a function, before its attribute's words are applied.
+#[must_use]
+#[track_caller]
+pub const fn options(name: &'static str) -> TransactionOptions {
+    TransactionOptions::of(site(name))
+}
+
+/// The rules for a function's results, of which only the type is known.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __rules {
+    ($result:ty) => {
+        $crate::__private::rules(::core::marker::PhantomData::<$result>, |error| {
+            $crate::__private::describe!(error)
+        })
+        .declared(|error| $crate::__private::declared!(error))
+    };
+}
+
+/// Puts an error of a result into words. The type comes as a value, so that a wrong one is
 /// reported once.
 #[must_use]
 pub fn rules<R: TransactionResult>(
@@ -105,23 +126,21 @@ where
     scope::run_locked(db.source(), db.bind(lock), options, body).await
 }
 
+/// What `on = ..` may name.
+pub fn provider<P: LockProvider + Clone>(provider: &P) -> P {
+    provider.clone()
+}
+
 /// Runs a function's body under a lock of `provider`.
-pub async fn locked<P, R, F>(
-    provider: &P,
-    lock: Lock,
-    name: &'static str,
-    file: &'static str,
-    line: u32,
-    body: F,
-) -> R
+pub async fn locked<P, R, F>(provider: P, lock: Lock, function: Site, body: F) -> R
 where
-    P: LockProvider + Clone,
+    P: LockProvider,
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
-    let lock = lock.bind(|| Arc::new(provider.clone()));
+    let lock = lock.bind(|| Arc::new(provider));
     let body = async || body().await.into_result();
-    R::from_result(held_lock::locked(lock, Site::new(name, file, line), body).await)
+    R::from_result(held_lock::locked(lock, function, body).await)
 }
 
 /// An error about to be put into words, as well as its type allows.

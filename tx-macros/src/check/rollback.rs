@@ -1,6 +1,6 @@
-//! Rules about errors that repeat or contradict each other. Every error rolls back, those of
-//! `no_rollback_for` commit, and those of `rollback_for` are exceptions to these; where both match,
-//! the more specific one decides.
+//! Rules about errors that repeat or contradict each other. Where `no_rollback_for` and
+//! `rollback_for` both match, the more specific one decides. That a rule changes nothing cannot be
+//! seen here: the error's type may have a policy that the rule overrules.
 
 use quote::ToTokens;
 use syn::{Error, Pat};
@@ -13,11 +13,13 @@ pub(crate) fn all(options: &Options) -> Vec<Error> {
     let undoes = options.rollback_for.as_ref();
     let mut errors = Vec::new();
     errors.extend(keeps.into_iter().chain(undoes).flat_map(repeated));
-    errors.extend(
-        undoes
-            .into_iter()
-            .flat_map(|undoes| unneeded(undoes, keeps)),
-    );
+    if let (Some(undoes), Some(keeps)) = (undoes, keeps) {
+        let ties = undoes
+            .value
+            .iter()
+            .filter_map(|undo| tied(undo, &keeps.value));
+        errors.extend(ties);
+    }
     errors
 }
 
@@ -42,51 +44,25 @@ fn repeated(rules: &Given<Vec<Pat>>) -> Vec<Error> {
     errors
 }
 
-fn unneeded(undoes: &Given<Vec<Pat>>, keeps: Option<&Given<Vec<Pat>>>) -> Vec<Error> {
-    let Some(keeps) = keeps else {
-        let message = "`rollback_for` has no effect without `no_rollback_for`: \
-                       every error rolls back\n\
-                       help: remove `rollback_for`";
-        return vec![Error::new(undoes.key.span(), message)];
-    };
-    let errors = undoes.value.iter().filter_map(|undo| {
-        let message = conflict(undo, &keeps.value)?;
-        Some(Error::new_spanned(undo, message))
-    });
-    errors.collect()
-}
-
-fn conflict(undo: &Pat, keeps: &[Pat]) -> Option<String> {
-    let relations = keeps.iter().map(|keep| (keep, relation(undo, keep)));
-    let tie = relations
-        .clone()
-        .find(|(_, relation)| matches!(relation, Relation::Equal | Relation::Crossing));
-    if let Some((keep, relation)) = tie {
-        let (undo, keep) = (text(undo), text(keep));
-        return Some(if relation == Relation::Equal {
-            format!(
-                "`{undo}` is to commit by `no_rollback_for` and to roll back by `rollback_for`\n\
-                 help: remove one of them"
-            )
-        } else {
-            format!(
-                "neither `{undo}` nor `{keep}` is the more specific, so an error that matches \
-                 both would have two verdicts\n\
-                 help: narrow one of them until the other covers it or excludes it"
-            )
-        });
-    }
-    let apart = relations
-        .map(|(_, relation)| relation)
-        .all(|it| it == Relation::Apart);
-    apart.then(|| {
+fn tied(undo: &Pat, keeps: &[Pat]) -> Option<Error> {
+    let (keep, relation) = keeps
+        .iter()
+        .map(|keep| (keep, relation(undo, keep)))
+        .find(|(_, relation)| matches!(relation, Relation::Equal | Relation::Crossing))?;
+    let (undoes, keeps) = (text(undo), text(keep));
+    let message = if relation == Relation::Equal {
         format!(
-            "`{}` has no effect here: it rolls back anyway, since no pattern of \
-             `no_rollback_for` covers it\n\
-             help: remove it",
-            text(undo)
+            "`{undoes}` is to commit by `no_rollback_for` and to roll back by `rollback_for`\n\
+             help: remove one of them"
         )
-    })
+    } else {
+        format!(
+            "neither `{undoes}` nor `{keeps}` is the more specific, so an error that matches both \
+             would have two verdicts\n\
+             help: narrow one of them until the other covers it or excludes it"
+        )
+    };
+    Some(Error::new_spanned(undo, message))
 }
 
 fn text(pattern: &Pat) -> String {

@@ -14,37 +14,49 @@ use crate::grammar::Lock;
 //
 // Output:
 //     async fn report(&self, account: i64) -> Result<(), Error> {
-//         __private::locked(&self.locks, Lock::keys([format!("report:{0}", account)]), async || {
-//             if let Some(__tx_return) = None::<Result<(), Error>> { return __tx_return; }
-//             { BODY }
-//         })
+//         let __tx_on = __private::provider(&self.locks);
+//         __private::locked(
+//             __tx_on,
+//             Lock::keys([format!("report:{0}", account)]),
+//             __private::site("module::report"),
+//             async || {
+//                 if let Some(__tx_return) = None::<Result<(), Error>> { return __tx_return; }
+//                 { BODY }
+//             },
+//         )
 //         .await
 //     }
 pub(super) fn expand(shell: &Shell, lock: &Lock) -> TokenStream {
     let krate = shell.krate(shell.span);
-    let (start, on) = on(shell, lock);
-    let lock = keys(shell, lock);
+    let on = on(shell, lock);
+    let (lock, name) = (keys(shell, lock), shell.name(None));
     let function = shell.function(|body| {
         let closure = shell.closure(None, body);
         quote_spanned!(shell.span=>
-            #start
-            #krate::__private::locked(#on, #lock, #closure).await
+            #on
+            #krate::__private::locked(
+                __tx_on,
+                #lock,
+                #krate::__private::site(#name),
+                #closure,
+            )
+            .await
         )
     });
     function.into_token_stream()
 }
 
-/// The default database is cloned, because the body may need all of `self` mutably.
-fn on(shell: &Shell, lock: &Lock) -> (Option<TokenStream>, TokenStream) {
+/// A clone, because the body may need all of `self` mutably.
+fn on(shell: &Shell, lock: &Lock) -> TokenStream {
+    let name = Ident::new("__tx_on", shell.span);
     if let Some(on) = &lock.on {
         let (span, on) = (located_at(&on.value), &on.value);
-        return (None, quote_spanned!(span=> &#on));
+        let krate = shell.krate(span);
+        return quote_spanned!(span=> let #name = #krate::__private::provider(&#on););
     }
-    let (krate, span) = (shell.krate(shell.span), shell.span);
+    let krate = shell.krate(shell.span);
     let db = default_db(&shell.function.sig);
-    let name = Ident::new("__tx_db", span);
-    let start = quote_spanned!(span=>
+    quote_spanned!(shell.span=>
         let #name = ::core::clone::Clone::clone(#krate::__private::db(&#db));
-    );
-    (Some(start), quote_spanned!(span=> &#name))
+    )
 }

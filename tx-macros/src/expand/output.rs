@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use syn::visit_mut::{self, VisitMut};
-use syn::{ReturnType, Signature, Type, parse_quote};
+use syn::{GenericArgument, PathArguments, ReturnType, Signature, Type, parse_quote};
 
 use crate::item::boxed;
 
@@ -21,8 +21,21 @@ pub(super) fn writable(output: &Type) -> Cow<'_, Type> {
     without_impl_trait(output).map_or(Cow::Borrowed(output), Cow::Owned)
 }
 
-pub(super) fn has_impl_trait(output: &Type) -> bool {
-    without_impl_trait(output).is_some()
+/// Whether the error type can only be known from the body, as in `Result<T, impl Trait>`.
+pub(super) fn has_unknown_error(output: &Type) -> bool {
+    let Type::Path(output) = output else {
+        return false;
+    };
+    let arguments = output.path.segments.last().map(|last| &last.arguments);
+    let Some(PathArguments::AngleBracketed(arguments)) = arguments else {
+        return false;
+    };
+    let types = arguments.args.iter().filter_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    });
+    let mut error = types.skip(1);
+    error.any(|ty| without_impl_trait(ty).is_some())
 }
 
 fn without_impl_trait(ty: &Type) -> Option<Type> {

@@ -3,10 +3,12 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
-use syn::{Path, Type};
+use syn::ext::IdentExt;
+use syn::{LitStr, Path, Type};
 
 use super::located_at;
 use super::output::{output, writable};
+use crate::grammar::Given;
 use crate::item::{Function, boxed};
 
 pub(super) struct Shell<'a> {
@@ -18,10 +20,7 @@ pub(super) struct Shell<'a> {
 }
 
 impl<'a> Shell<'a> {
-    pub(super) fn new(
-        function: &'a Function,
-        krate: Option<&'a crate::grammar::Given<Path>>,
-    ) -> Option<Self> {
+    pub(super) fn new(function: &'a Function, krate: Option<&'a Given<Path>>) -> Option<Self> {
         let output = output(&function.sig)?;
         Some(Shell {
             function,
@@ -35,6 +34,15 @@ impl<'a> Shell<'a> {
     pub(super) fn krate(&self, span: Span) -> TokenStream {
         let given = self.krate.map(ToTokens::to_token_stream);
         given.unwrap_or_else(|| quote_spanned!(span=> ::tx_runtime))
+    }
+
+    /// What errors and traces call the function.
+    pub(super) fn name(&self, given: Option<&Given<LitStr>>) -> TokenStream {
+        if let Some(name) = given {
+            return name.value.to_token_stream();
+        }
+        let name = self.function.sig.ident.unraw().to_string();
+        quote_spanned!(self.span=> ::core::concat!(::core::module_path!(), "::", #name))
     }
 
     /// The function with `scope` of its body for a body.

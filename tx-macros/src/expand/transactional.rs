@@ -3,7 +3,6 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::Path;
-use syn::ext::IdentExt;
 
 use super::rules::rules;
 use super::shell::Shell;
@@ -19,8 +18,7 @@ use crate::grammar::{Given, Options, Word};
 //         let __tx_db = Clone::clone(__private::db(&self.db));
 //         __private::run(
 //             &__tx_db,
-//             __private::options("module::add", file!(), line!())
-//                 .propagation(Propagation::RequiresNew),
+//             __private::options("module::add").propagation(Propagation::RequiresNew),
 //             __private::rules!(Result<(), Error>),
 //             async || {
 //                 if let Some(__tx_return) = None::<Result<(), Error>> { return __tx_return; }
@@ -72,7 +70,7 @@ fn db(shell: &Shell, options: &Options) -> TokenStream {
 
 fn settings(shell: &Shell, options: &Options) -> TokenStream {
     let krate = shell.krate(shell.span);
-    let name = name(shell, options);
+    let name = shell.name(options.name.as_ref());
     let propagation = options.propagation.as_ref();
     let propagation = propagation.map(|given| word(shell, "Propagation", given));
     let isolation = options.isolation.as_ref();
@@ -86,17 +84,9 @@ fn settings(shell: &Shell, options: &Options) -> TokenStream {
     let retry = options.retry.as_ref();
     let retry = retry.map(|given| retry::setting(shell, &given.value));
     quote_spanned!(shell.span=>
-        #krate::__private::options(#name, ::core::file!(), ::core::line!())
+        #krate::__private::options(#name)
             #propagation #isolation #read_only #timeout #retry
     )
-}
-
-fn name(shell: &Shell, options: &Options) -> TokenStream {
-    if let Some(name) = &options.name {
-        return name.value.to_token_stream();
-    }
-    let name = shell.function.sig.ident.unraw().to_string();
-    quote_spanned!(shell.span=> ::core::concat!(::core::module_path!(), "::", #name))
 }
 
 /// A path is left as written, so that its import counts as used; a lone word is completed.

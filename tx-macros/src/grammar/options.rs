@@ -14,7 +14,7 @@ use super::word::{Isolation, Propagation, Word, with_key, word};
 /// Words that the runtime has no meaning for yet. They are read and checked like the others and
 /// then refused by name: a rule that is silently not applied is worse than a program that does
 /// not compile.
-const NOT_YET: [&str; 5] = ["read_only", "timeout", "retry", "rollback_if", "lock"];
+const NOT_YET: [&str; 3] = ["read_only", "timeout", "retry"];
 
 /// The options of one attribute; `None` where it says nothing.
 #[derive(Default)]
@@ -123,8 +123,6 @@ impl Options {
             self.read_only.as_ref().map(|given| &given.key),
             self.timeout.as_ref().map(|given| &given.key),
             self.retry.as_ref().map(|given| &given.key),
-            self.rollback_if.as_ref().map(|given| &given.key),
-            self.lock.as_ref().map(|given| &given.key),
         ];
         let refused = keys
             .into_iter()

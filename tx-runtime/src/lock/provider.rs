@@ -20,6 +20,11 @@ pub type LockFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A provider is a cheap handle; its clones share one [`LockQueue`], by which the crate knows
 /// that they are one. Whoever comes to [`acquire`](Self::acquire) has won its keys inside the
 /// process already.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` keeps no locks",
+    label = "not a `tx_runtime::LockProvider`",
+    note = "a `Db` is one, and so are `LocalLocks` and `DatabaseLocks`; in an attribute, write `on = *locks` for a reference to one"
+)]
 pub trait LockProvider: fmt::Debug + Send + Sync + 'static {
     /// The waiting room before this provider.
     fn queue(&self) -> &LockQueue;

@@ -1,0 +1,11 @@
+// Transactions are run by functions.
+// Fix: put the attribute on the function that does the work.
+use tx_runtime::{PgDb, transactional};
+
+#[transactional]
+struct Assets {
+    #[allow(dead_code)]
+    db: PgDb,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+// The same, written out.
+// Fix: return `Result<(), Error>`.
+use tx_runtime::{PgDb, transactional};
+
+#[transactional]
+async fn add(db: &PgDb, asset: i64) -> () {
+    let insert = sqlx::query("insert into asset values ($1)").bind(asset);
+    insert.execute(db).await.unwrap();
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+// There is no number of attempts that is right for everyone.
+// Fix: write `retry(attempts = 5, backoff = "10ms..1s")`.
+use tx_runtime::{Error, PgDb, transactional};
+
+#[transactional(retry(backoff = "10ms..1s"))]
+async fn transfer(db: &PgDb, amount: i64) -> Result<(), Error> {
+    sqlx::query("update account set balance = balance - $1").bind(amount).execute(db).await?;
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+// The same without quotes.
+// Fix: write `timeout = "5s"`.
+use tx_runtime::{Error, PgDb, transactional};
+
+#[transactional(timeout = 5)]
+async fn close_day(db: &PgDb) -> Result<(), Error> {
+    sqlx::query("insert into day default values").execute(db).await?;
+    Ok(())
+}
+
+fn main() {}
