@@ -1,7 +1,7 @@
 //! The attributes from end to end: parse, check, expand. A mistake leaves the item as it was
 //! written, so that its callers have no second error and an editor goes on understanding it.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
 use syn::Error;
 use syn::parse::{ParseStream, Parser};
@@ -64,12 +64,10 @@ fn transactional_block(args: TokenStream, item: TokenStream) -> Result<TokenStre
 
 fn locked_function(args: TokenStream, item: TokenStream) -> Result<TokenStream, Vec<Error>> {
     let mut errors = Vec::new();
-    let locked: Locked = grammar::parse(args, &mut errors);
+    let locked: Locked = grammar::parse("locked", args, &mut errors);
     let function = Function::parse(item, Attr::Locked);
     let function = function.map_err(|error| and(&mut errors, error))?;
-    // Errors about the attribute as a whole point at it.
-    let attribute = Ident::new("locked", Span::call_site());
-    errors.extend(check::locked(&function, &locked, &attribute));
+    errors.extend(check::locked(&function, &locked));
     none(errors)?;
     Ok(expand::locked(&function, &locked))
 }
@@ -79,7 +77,7 @@ fn options(args: TokenStream, place: Place) -> (Options, Vec<Error>) {
     if let Some(error) = misplaced_skip(&args) {
         return (Options::default(), vec![error]);
     }
-    let options = grammar::parse(args, &mut errors);
+    let options = grammar::parse("transactional", args, &mut errors);
     errors.extend(check::options(&options, place));
     (options, errors)
 }

@@ -166,23 +166,3 @@ pub use tx_macros::{locked, transactional};
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-
-/// Puts an error into words by what its type implements.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! describe {
-    ($error:expr) => {{
-        use $crate::__private::{ByDebug as _, ByDisplay as _, ByNothing as _};
-        (&&&$crate::__private::Described($error)).describe()
-    }};
-}
-
-/// Whether an error rolls back by what its type declares.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! declared {
-    ($error:expr) => {{
-        use $crate::__private::{ByDefault as _, ByPolicy as _};
-        (&&$crate::__private::Declared($error)).rolls_back()
-    }};
-}

@@ -1,6 +1,8 @@
 //! What the expansion of `#[transactional]` calls. Not public API.
 
+use std::fmt::{Debug, Display};
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -13,8 +15,6 @@ use crate::result::TransactionResult;
 use crate::rules::{RollbackPolicy, RuledOptions, Rules};
 use crate::scope;
 use crate::site::Site;
-
-pub use crate::{__rules as rules, declared, describe};
 
 /// What `db = ..` may name: a `Db`, or something that leads to one.
 #[diagnostic::on_unimplemented(
@@ -72,26 +72,103 @@ pub const fn options(name: &'static str) -> TransactionOptions {
     TransactionOptions::of(site(name))
 }
 
-/// The rules for a function's results, of which only the type is known.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __rules {
-    ($result:ty) => {
-        $crate::__private::rules(::core::marker::PhantomData::<$result>, |error| {
-            $crate::__private::describe!(error)
-        })
-        .declared(|error| $crate::__private::declared!(error))
-    };
+/// What a function's result type tells about its errors: `known(PhantomData::<R>).rules()`. The
+/// type comes as a value, so that a wrong one is reported once.
+#[must_use]
+pub fn known<R: TransactionResult>(_: PhantomData<R>) -> Known<R::Ok, R::Error> {
+    Known::default()
 }
 
-/// Puts an error of a result into words. The type comes as a value, so that a wrong one is
-/// reported once.
-#[must_use]
-pub fn rules<R: TransactionResult>(
-    _: PhantomData<R>,
-    describe: fn(&R::Error) -> Option<String>,
-) -> Rules<R::Ok, R::Error> {
-    Rules::described(describe)
+/// One level for each thing that an error type may implement. Method lookup goes through them by
+/// `Deref` and takes the first whose bounds hold, so their order is the preference.
+macro_rules! levels {
+    ($($level:ident [$($bounds:tt)*] over $next:ident: $describe:expr, $rolls_back:expr;)+) => {$(
+        #[doc(hidden)]
+        #[derive(Debug)]
+        pub struct $level<T, E>($next<T, E>);
+
+        impl<T, E> Default for $level<T, E> {
+            fn default() -> Self {
+                Self($next::default())
+            }
+        }
+
+        impl<T, E> Deref for $level<T, E> {
+            type Target = $next<T, E>;
+
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+
+        impl<T, E: $($bounds)*> $level<T, E> {
+            #[doc(hidden)]
+            #[must_use]
+            pub fn rules(&self) -> Rules<T, E> {
+                Rules::described($describe).declared($rolls_back)
+            }
+        }
+    )+};
+}
+
+levels! {
+    Known [RollbackPolicy + Display] over PolicyDebug: in_words, E::rolls_back;
+    PolicyDebug [RollbackPolicy + Debug] over PolicyOnly: as_debug, E::rolls_back;
+    PolicyOnly [RollbackPolicy] over DisplayOnly: |_| None, E::rolls_back;
+    DisplayOnly [Display] over DebugOnly: in_words, |_| true;
+    DebugOnly [Debug] over Unknown: as_debug, |_| true;
+    Unknown [] over End: |_| None, |_| true;
+}
+
+fn in_words(error: &impl Display) -> Option<String> {
+    Some(error.to_string())
+}
+
+fn as_debug(error: &impl Debug) -> Option<String> {
+    Some(format!("{error:?}"))
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct End<T, E>(PhantomData<fn() -> (T, E)>);
+
+impl<T, E> Default for End<T, E> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// Gives a body its type, in a branch that is never taken.
+///
+/// # Panics
+///
+/// Always.
+pub fn never<R>() -> R {
+    unreachable!("this branch is never taken")
+}
+
+/// What an attempt of a function under `retry` has of an argument.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be handed to a second attempt",
+    label = "not `Clone`, and used up by the first attempt",
+    note = "`retry` runs the body again with a clone of each argument: derive `Clone`, or take the argument by reference"
+)]
+pub trait Again {
+    /// The argument as the caller gave it.
+    #[must_use]
+    fn again(&self) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone> Again for T {
+    fn again(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// The argument as the caller gave it.
+pub fn again<T: Again>(argument: &T) -> T {
+    argument.again()
 }
 
 /// Runs a function's body in its scope.
@@ -127,93 +204,17 @@ where
 }
 
 /// What `on = ..` may name.
-pub fn provider<P: LockProvider + Clone>(provider: &P) -> P {
-    provider.clone()
+pub fn provider<P: LockProvider + Clone>(provider: &P) -> Arc<dyn LockProvider> {
+    Arc::new(provider.clone())
 }
 
 /// Runs a function's body under a lock of `provider`.
-pub async fn locked<P, R, F>(provider: P, lock: Lock, function: Site, body: F) -> R
+pub async fn locked<R, F>(provider: Arc<dyn LockProvider>, lock: Lock, function: Site, body: F) -> R
 where
-    P: LockProvider,
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
-    let lock = lock.bind(|| Arc::new(provider));
+    let lock = lock.bind(|| provider);
     let body = async || body().await.into_result();
     R::from_result(held_lock::locked(lock, function, body).await)
-}
-
-/// An error about to be put into words, as well as its type allows.
-///
-/// Which method is found depends on what the error implements: called on three references,
-/// method lookup tries the receiver with the most of them first, so the order is `Display`,
-/// then `Debug`, then nothing.
-#[derive(Debug)]
-pub struct Described<'a, E>(pub &'a E);
-
-/// For errors with `Display`.
-pub trait ByDisplay {
-    /// The error in words.
-    fn describe(&self) -> Option<String>;
-}
-
-impl<E: std::fmt::Display> ByDisplay for &&Described<'_, E> {
-    fn describe(&self) -> Option<String> {
-        Some(self.0.to_string())
-    }
-}
-
-/// For errors with `Debug` only.
-pub trait ByDebug {
-    /// The error as `Debug` shows it.
-    fn describe(&self) -> Option<String>;
-}
-
-impl<E: std::fmt::Debug> ByDebug for &Described<'_, E> {
-    fn describe(&self) -> Option<String> {
-        Some(format!("{:?}", self.0))
-    }
-}
-
-/// For all other errors.
-pub trait ByNothing {
-    /// Nothing is known of it.
-    fn describe(&self) -> Option<String>;
-}
-
-impl<E> ByNothing for Described<'_, E> {
-    fn describe(&self) -> Option<String> {
-        None
-    }
-}
-
-/// An error about to be asked whether it rolls back.
-///
-/// Found like the words of [`Described`]: on two references, the first of which leads to a
-/// declared policy.
-#[derive(Debug)]
-pub struct Declared<'a, E>(pub &'a E);
-
-/// For errors with a policy of their own.
-pub trait ByPolicy {
-    /// What the policy says.
-    fn rolls_back(&self) -> bool;
-}
-
-impl<E: RollbackPolicy> ByPolicy for &Declared<'_, E> {
-    fn rolls_back(&self) -> bool {
-        self.0.rolls_back()
-    }
-}
-
-/// For all other errors.
-pub trait ByDefault {
-    /// Every error rolls back.
-    fn rolls_back(&self) -> bool;
-}
-
-impl<E> ByDefault for Declared<'_, E> {
-    fn rolls_back(&self) -> bool {
-        true
-    }
 }

@@ -4,9 +4,9 @@ use crate::error::Error;
 
 /// A return type that says whether to commit: `Result<T, E>` with `E: From<Error>`.
 #[diagnostic::on_unimplemented(
-    message = "a transactional function must return `Result<T, E>` with `E: From<tx_runtime::Error>`",
-    label = "cannot tell commit from rollback, or cannot report a failed commit",
-    note = "`Ok` commits and `Err` rolls back; a commit that fails is returned as `E::from(tx_runtime::Error)`"
+    message = "a `#[transactional]` or `#[locked]` function returns `Result<T, E>` with `E: From<tx_runtime::Error>`",
+    label = "not a `Result`, or one whose error cannot be made of `tx_runtime::Error`",
+    note = "`Ok` commits and `Err` rolls back; a commit that fails, or a lock that is not had, is returned as `E::from(tx_runtime::Error)`"
 )]
 pub trait TransactionResult {
     /// What is returned when the transaction committed.

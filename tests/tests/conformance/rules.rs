@@ -1,10 +1,10 @@
 //! Group R, the rules beyond one exception: exceptions to it, rules about values, and error
 //! types that decide for themselves.
 
-use std::marker::PhantomData;
-
-use tx_runtime::__private as private;
-use tx_runtime::{CauseKind, Error, Propagation, RollbackPolicy, RuledOptions, TransactionOptions};
+use tx_runtime::{
+    CauseKind, Error, LockedOptions, Propagation, RollbackPolicy, RuledOptions, TransactionOptions,
+    transactional,
+};
 use tx_tests::{Backend, Bed, case};
 
 /// An error without a policy.
@@ -36,7 +36,7 @@ impl From<sqlx::Error> for Refusal {
 /// Inserts under `options` and returns `result`.
 async fn inserts<B: Backend, T>(
     bed: &Bed<B>,
-    options: impl Into<RuledOptions<T, Refusal>>,
+    options: impl Into<LockedOptions<T, Refusal>>,
     id: i64,
     result: Result<T, Refusal>,
 ) -> Result<T, Refusal> {
@@ -139,47 +139,52 @@ impl From<sqlx::Error> for Declared {
     }
 }
 
-/// What the attribute makes of a function that returns `error`, for any type of it.
-macro_rules! attributed {
-    ($bed:expr, $id:expr, $error:expr, $ty:ty $(, $rule:ident = $matches:expr)*) => {
-        private::run(
-            &$bed.db,
-            private::options("attributed", file!(), line!()),
-            private::rules(PhantomData::<Result<(), $ty>>, |error| private::describe!(error))
-                .declared(|error| private::declared!(error))
-                $(.$rule($matches))*,
-            async || {
-                $bed.insert($id).await?;
-                Err($error)
-            },
-        )
-        .await
-        .unwrap_err()
-    };
+/// Inserts and fails, by the policy of the error type.
+#[transactional(db = bed.db)]
+async fn by_policy<B: Backend>(bed: &Bed<B>, id: i64, error: Declared) -> Result<(), Declared> {
+    bed.insert(id).await?;
+    Err(error)
+}
+
+#[transactional(db = bed.db, rollback_for = Declared::Benign)]
+async fn strict<B: Backend>(bed: &Bed<B>, id: i64, error: Declared) -> Result<(), Declared> {
+    bed.insert(id).await?;
+    Err(error)
+}
+
+#[transactional(db = bed.db, no_rollback_for = Declared::Fatal)]
+async fn lenient<B: Backend>(bed: &Bed<B>, id: i64, error: Declared) -> Result<(), Declared> {
+    bed.insert(id).await?;
+    Err(error)
+}
+
+#[transactional(db = bed.db)]
+async fn without_policy<B: Backend>(bed: &Bed<B>, id: i64) -> Result<(), Refusal> {
+    bed.insert(id).await?;
+    Err(Refusal::BusinessExtra)
 }
 
 case! {
     r_16 on sqlite, postgres, mysql;
     "an error type's own policy decides without a list, and a list that matches comes first";
     async fn<B>(bed) {
-        attributed!(bed, 1, Declared::Benign, Declared);
+        by_policy(bed, 1, Declared::Benign).await.unwrap_err();
         assert_eq!(bed.rows().await, [1]);
-        attributed!(bed, 2, Declared::Fatal, Declared);
+        by_policy(bed, 2, Declared::Fatal).await.unwrap_err();
         assert_eq!(bed.rows().await, [1]);
 
-        let all = |_: &Declared| true;
-        attributed!(bed, 3, Declared::Benign, Declared, rollback_for = all);
+        strict(bed, 3, Declared::Benign).await.unwrap_err();
         assert_eq!(bed.rows().await, [1]);
-        attributed!(bed, 4, Declared::Fatal, Declared, no_rollback_for = all);
+        lenient(bed, 4, Declared::Fatal).await.unwrap_err();
         assert_eq!(bed.rows().await, [1, 4]);
-        // One that matches something else leaves the policy as it is.
-        let none = |_: &Declared| false;
-        attributed!(bed, 5, Declared::Benign, Declared, rollback_for = none);
-        assert_eq!(bed.rows().await, [1, 4, 5]);
+        // A list that matches something else leaves the policy as it is.
+        strict(bed, 5, Declared::Fatal).await.unwrap_err();
+        lenient(bed, 6, Declared::Benign).await.unwrap_err();
+        assert_eq!(bed.rows().await, [1, 4, 6]);
 
         // A type without a policy rolls back.
-        attributed!(bed, 6, Refusal::BusinessExtra, Refusal);
-        assert_eq!(bed.rows().await, [1, 4, 5]);
+        without_policy(bed, 7).await.unwrap_err();
+        assert_eq!(bed.rows().await, [1, 4, 6]);
     }
 }
 

@@ -55,9 +55,10 @@ fn without_self(function: &Function, given: Option<&Given<Expr>>) -> Option<Erro
         return None;
     }
     let name = &function.sig.ident;
+    let example = if key == "db" { "pool" } else { "*locks" };
     let message = format!(
         "`self` is not available: `{name}` takes no `self`\n\
-         help: name an argument, such as `{key} = {key}`"
+         help: name an argument, such as `{key} = {example}`"
     );
     find_self(value.to_token_stream()).map(|found| Error::new(found.span(), message))
 }

@@ -2,7 +2,7 @@
 
 use proc_macro2::Ident;
 use syn::spanned::Spanned;
-use syn::{Error, GenericArgument, PathArguments, PathSegment, Type, TypeParamBound};
+use syn::{Attribute, Error, GenericArgument, PathArguments, PathSegment, Type, TypeParamBound};
 
 use super::Place;
 use crate::expand::output;
@@ -33,19 +33,16 @@ fn async_fn(function: &Function, attr: Attr) -> Option<Error> {
     if function.is_async() {
         return None;
     }
+    let is_test = |attr: &Attribute| ends_in(attr.path(), "test");
     let message = if boxed::output(sig).is_some() {
         format!(
             "the body of this function is not one `Box::pin(async move {{ .. }})`\n\
              help: write `async fn`, or put {attr} above the other attributes"
         )
-    } else if function
-        .attrs
-        .iter()
-        .any(|attr| ends_in(attr.path(), "test"))
-    {
+    } else if sig.ident == "main" || function.attrs.iter().any(is_test) {
         format!(
-            "`async` has already been removed by a test attribute\n\
-             help: put {attr} above it"
+            "{attr} needs an `async fn`, and the attribute above has made another function of it\n\
+             help: put {attr} above the others"
         )
     } else {
         format!("{attr} needs an `async fn`\nhelp: write `async fn`")
@@ -114,6 +111,12 @@ fn is_unit(ty: &Type) -> bool {
     matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
+/// Types by names that nobody gives to a `Result`.
+const NO_RESULTS: [&str; 16] = [
+    "Option", "String", "Vec", "bool", "char", "i8", "i16", "i32", "i64", "u8", "u16", "u32",
+    "u64", "usize", "f32", "f64",
+];
+
 /// Only spellings that cannot be a `Result`; an alias may be one.
 fn certainly_no_result(ty: &Type) -> Option<&'static str> {
     match ty {
@@ -123,7 +126,10 @@ fn certainly_no_result(ty: &Type) -> Option<&'static str> {
         Type::Tuple(_) => Some("(..)"),
         Type::Never(_) => Some("!"),
         Type::ImplTrait(_) => Some("impl Trait"),
-        Type::Path(path) if ends_in(&path.path, "Option") => Some("Option"),
+        Type::Reference(_) => Some("&_"),
+        Type::Path(path) => NO_RESULTS
+            .into_iter()
+            .find(|name| ends_in(&path.path, name)),
         _ => None,
     }
 }

@@ -1,13 +1,12 @@
 //! A lock that contradicts itself, whatever function it is for.
 
-use proc_macro2::Ident;
 use syn::Error;
 
 use crate::grammar::{Given, Lock};
 
-pub(crate) fn all(lock: &Ident, options: &Lock, timeout: Option<&Given<u64>>) -> Vec<Error> {
+pub(crate) fn all(options: &Lock, timeout: Option<&Given<u64>>) -> Vec<Error> {
     let found = [
-        named(lock, options),
+        named_once(options),
         waited_for(options),
         within(options, timeout),
     ];
@@ -18,21 +17,10 @@ pub(crate) fn all(lock: &Ident, options: &Lock, timeout: Option<&Given<u64>>) ->
         .collect()
 }
 
-fn named(lock: &Ident, options: &Lock) -> Option<Error> {
-    match (&options.key, &options.keys) {
-        (None, None) => {
-            let message = format!(
-                "`{lock}` does not say what is locked\n\
-                 help: add `key = \"interest-asset:{{account}}\"`"
-            );
-            Some(Error::new(lock.span(), message))
-        }
-        (Some(_), Some(keys)) => {
-            let message = "`key` and `keys` are both set\nhelp: write all of them as `keys = [..]`";
-            Some(Error::new(keys.key.span(), message))
-        }
-        _ => None,
-    }
+fn named_once(options: &Lock) -> Option<Error> {
+    let (_, keys) = (options.key.as_ref()?, options.keys.as_ref()?);
+    let message = "`key` and `keys` are both set\nhelp: write all of them as `keys = [..]`";
+    Some(Error::new(keys.key.span(), message))
 }
 
 fn waited_for(options: &Lock) -> Option<Error> {

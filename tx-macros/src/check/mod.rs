@@ -27,13 +27,7 @@ pub(crate) fn options(options: &Options, place: Place) -> Vec<Error> {
     let mut errors = effect::all(options);
     errors.extend(rollback::all(options));
     if let Some(lock) = &options.lock {
-        errors.extend(lock::all(&lock.key, &lock.value, options.timeout.as_ref()));
-    }
-    if let Some(retry) = &options.retry
-        && retry.value.attempts.is_none()
-    {
-        let message = "`retry` needs a number of attempts\nhelp: write `retry(attempts = 5)`";
-        errors.push(Error::new(retry.key.span(), message));
+        errors.extend(lock::all(&lock.value, options.timeout.as_ref()));
     }
     if let (Some(name), Place::ImplBlock) = (&options.name, place) {
         let message = "`name` names one function, and this would name several\n\
@@ -58,8 +52,8 @@ pub(crate) fn transactional(function: &Function, options: &Options, place: Place
     errors
 }
 
-pub(crate) fn locked(function: &Function, locked: &Locked, attribute: &Ident) -> Vec<Error> {
-    let mut errors = lock::all(attribute, &locked.lock, None);
+pub(crate) fn locked(function: &Function, locked: &Locked) -> Vec<Error> {
+    let mut errors = lock::all(&locked.lock, None);
     errors.extend(function::all(function, Attr::Locked, Place::Function));
     errors.extend(db::locked(function, locked));
     errors.extend(key::all(function, &locked.lock));

@@ -66,5 +66,5 @@ fn tied(undo: &Pat, keeps: &[Pat]) -> Option<Error> {
 }
 
 fn text(pattern: &Pat) -> String {
-    pattern.to_token_stream().to_string()
+    pattern.to_token_stream().to_string().replace(" :: ", "::")
 }

@@ -1,6 +1,6 @@
 //! Work that is started in the body and goes on without its scope.
 
-use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use syn::Error;
 
 use crate::grammar::{Exception, Given};
@@ -17,7 +17,7 @@ pub(crate) fn unasked(
     if allow.is_some_and(|allow| allow.value.spawn.is_some()) {
         return None;
     }
-    let spawn = find(&function.body)?;
+    let (at, spawn) = find(&function.body)?;
     let consequence = match attr {
         Attr::Transactional => {
             "is not part of this transaction: its statements run outside of it, \
@@ -30,31 +30,37 @@ pub(crate) fn unasked(
          help: await the work here or start it in the caller; if it is meant to be so, \
          write `allow(spawn)`"
     );
-    Some(Error::new(spawn.span(), message))
+    Some(Error::new(at, message))
 }
 
-/// The first call that starts a task or a thread. The body is not parsed, so this goes by names.
-fn find(body: &TokenStream) -> Option<Ident> {
+/// The first call that starts a task or a thread, as it is written. The body is not parsed, so this
+/// goes by names.
+fn find(body: &TokenStream) -> Option<(Span, String)> {
     let tokens: Vec<_> = body.clone().into_iter().collect();
     (0..tokens.len()).find_map(|at| match &tokens[at] {
-        TokenTree::Ident(name) if starts_work(&tokens, at) => Some(name.clone()),
+        TokenTree::Ident(name) => Some((name.span(), starts_work(&tokens, at)?)),
         TokenTree::Group(group) => find(&group.stream()),
         _ => None,
     })
 }
 
-fn starts_work(tokens: &[TokenTree], at: usize) -> bool {
-    let before = at
-        .checked_sub(3)
-        .filter(|_| is_punct(tokens, at - 1) && is_punct(tokens, at - 2));
-    let owned = before.is_some_and(|before| is_word(&tokens[before], &SPAWNERS));
+fn starts_work(tokens: &[TokenTree], at: usize) -> Option<String> {
+    let name = &tokens[at];
+    let owner = (at >= 3 && is_punct(tokens, at - 1) && is_punct(tokens, at - 2))
+        .then(|| &tokens[at - 3])
+        .filter(|owner| is_word(owner, &SPAWNERS));
+    if let Some(owner) = owner
+        && is_word(name, &["spawn"])
+    {
+        return Some(format!("{owner}::spawn"));
+    }
     let called = matches!(
         tokens.get(at + 1),
         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis
     );
     let defined = at > 0 && is_word(&tokens[at - 1], &["fn"]);
-    let is = |names: &[&str]| is_word(&tokens[at], names);
-    owned && is(&["spawn"]) || called && !defined && is(&["spawn_blocking", "spawn_local"])
+    let starts = called && !defined && is_word(name, &["spawn_blocking", "spawn_local"]);
+    starts.then(|| name.to_string())
 }
 
 fn is_punct(tokens: &[TokenTree], at: usize) -> bool {

@@ -20,7 +20,7 @@ use crate::grammar::Lock;
 //             Lock::keys([format!("report:{0}", account)]),
 //             __private::site("module::report"),
 //             async || {
-//                 if let Some(__tx_return) = None::<Result<(), Error>> { return __tx_return; }
+//                 if false { return __private::never::<Result<(), Error>>(); }
 //                 { BODY }
 //             },
 //         )
@@ -46,7 +46,7 @@ pub(super) fn expand(shell: &Shell, lock: &Lock) -> TokenStream {
     function.into_token_stream()
 }
 
-/// A clone, because the body may need all of `self` mutably.
+/// A handle of its own, because the body may need all of `self` mutably.
 fn on(shell: &Shell, lock: &Lock) -> TokenStream {
     let name = Ident::new("__tx_on", shell.span);
     if let Some(on) = &lock.on {
@@ -57,6 +57,6 @@ fn on(shell: &Shell, lock: &Lock) -> TokenStream {
     let krate = shell.krate(shell.span);
     let db = default_db(&shell.function.sig);
     quote_spanned!(shell.span=>
-        let #name = ::core::clone::Clone::clone(#krate::__private::db(&#db));
+        let #name = #krate::__private::provider(#krate::__private::db(&#db));
     )
 }

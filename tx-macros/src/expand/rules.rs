@@ -15,9 +15,9 @@ pub(super) fn rules(shell: &Shell, options: &Options) -> TokenStream {
     let krate = shell.krate(shell.span);
     let output = writable(shell.output);
     let rules = if has_unknown_error(shell.output) {
-        quote_spanned!(shell.span=> #krate::__private::Rules::unnamed())
+        quote_spanned!(shell.span=> #krate::Rules::unnamed())
     } else {
-        quote_spanned!(shell.span=> #krate::__private::rules!(#output))
+        quote_spanned!(shell.span=> #krate::__private::known(::core::marker::PhantomData::<#output>).rules())
     };
     let keeps = options.no_rollback_for.as_ref();
     let keeps: &[Pat] = keeps.map_or(&[], |given| &given.value);

@@ -73,13 +73,11 @@ impl<'a> Shell<'a> {
     /// `Result<&str, _>`. It has a block of its own, because items inside it may shadow the names
     /// of that type; the braces are generated, or rustc would call those of the source unnecessary.
     pub(super) fn closure(&self, start: Option<&TokenStream>, body: &TokenStream) -> TokenStream {
-        let output = writable(self.output);
+        let (krate, output) = (self.krate(self.span), writable(self.output));
         quote_spanned!(self.span=>
             async || {
-                if let ::core::option::Option::Some(__tx_return) =
-                    ::core::option::Option::None::<#output>
-                {
-                    return __tx_return;
+                if false {
+                    return #krate::__private::never::<#output>();
                 }
                 #start
                 { #body }

@@ -19,9 +19,9 @@ use crate::grammar::{Given, Options, Word};
 //         __private::run(
 //             &__tx_db,
 //             __private::options("module::add").propagation(Propagation::RequiresNew),
-//             __private::rules!(Result<(), Error>),
+//             __private::known(PhantomData::<Result<(), Error>>).rules(),
 //             async || {
-//                 if let Some(__tx_return) = None::<Result<(), Error>> { return __tx_return; }
+//                 if false { return __private::never::<Result<(), Error>>(); }
 //                 { BODY }
 //             },
 //         )

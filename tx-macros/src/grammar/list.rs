@@ -1,7 +1,7 @@
 //! Options between commas: `word`, `key = value` and `key(..)`. A mistake becomes an error and
 //! reading goes on with the next option, so that all of them are reported together.
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Error, Result, Token, parenthesized, token};
@@ -25,16 +25,23 @@ pub(crate) trait Keyed: Default {
     /// The value of a key, read behind it.
     fn option(&mut self, key: Ident, input: ParseStream, errors: &mut Vec<Error>) -> Result<()>;
 
+    /// What is missing, of options that were read without a mistake.
+    fn missing(&self, _: &Ident) -> Option<Error> {
+        None
+    }
+
     /// What an unknown key was meant for, where that is not just a key nearby.
     fn meant(_: &str) -> Option<String> {
         None
     }
 }
 
-pub(crate) fn parse<T: Keyed>(args: TokenStream, errors: &mut Vec<Error>) -> T {
+/// Reads the options of an attribute.
+pub(crate) fn parse<T: Keyed>(attribute: &str, args: TokenStream, errors: &mut Vec<Error>) -> T {
     let mut options = T::default();
+    let whole = Ident::new(attribute, Span::call_site());
     let parser = |input: ParseStream| {
-        read(&mut options, input, errors);
+        read(&mut options, &whole, input, errors);
         Ok(())
     };
     // The parser above never fails; this is for tokens that syn itself refuses.
@@ -43,13 +50,17 @@ pub(crate) fn parse<T: Keyed>(args: TokenStream, errors: &mut Vec<Error>) -> T {
     options
 }
 
-fn read<T: Keyed>(options: &mut T, input: ParseStream, errors: &mut Vec<Error>) {
+fn read<T: Keyed>(options: &mut T, owner: &Ident, input: ParseStream, errors: &mut Vec<Error>) {
+    let before = errors.len();
     while !input.is_empty() {
         let option = read_next(options, input, errors).and_then(|()| separator(input));
         if let Err(error) = option {
             errors.push(error);
             skip_option::<T>(input);
         }
+    }
+    if errors.len() == before {
+        errors.extend(options.missing(owner));
     }
 }
 
@@ -94,7 +105,7 @@ pub(crate) fn set_list<T: Keyed>(
     let content;
     parenthesized!(content in input);
     let mut value = T::default();
-    read(&mut value, &content, errors);
+    read(&mut value, &key, &content, errors);
     *slot = Some(Given { key, value });
     Ok(())
 }

@@ -73,6 +73,17 @@ impl Keyed for Lock {
         }
     }
 
+    fn missing(&self, owner: &Ident) -> Option<Error> {
+        if self.key.is_some() || self.keys.is_some() {
+            return None;
+        }
+        let message = format!(
+            "`{owner}` does not say what is locked\n\
+             help: add `key = {EXAMPLE}`"
+        );
+        Some(Error::new(owner.span(), message))
+    }
+
     fn meant(word: &str) -> Option<String> {
         let meant = match word {
             "name" => "key",
@@ -122,18 +133,19 @@ fn keys(input: ParseStream) -> Result<Vec<Template>> {
         return Err(input.error(message));
     }
     let content;
-    bracketed!(content in input);
+    let brackets = bracketed!(content in input);
     if content.is_empty() {
         let message = "`keys` is empty\nhelp: name what is locked, or leave the lock out";
-        return Err(content.error(message));
+        return Err(Error::new(brackets.span.join(), message));
     }
     let keys = Punctuated::<Template, Token![,]>::parse_terminated_with(&content, template)?;
     Ok(keys.into_iter().collect())
 }
 
 fn template(input: ParseStream) -> Result<Template> {
-    let message = format!("the lock's key is text in quotes\nhelp: write `{EXAMPLE}`");
-    let text: LitStr = input.parse().map_err(|_| input.error(message))?;
+    let start = input.fork();
+    let message = format!("the lock's key is text in quotes\nhelp: write it as {EXAMPLE}");
+    let text: LitStr = input.parse().map_err(|_| start.error(message))?;
     Template::new(text)
 }
 
@@ -155,6 +167,10 @@ impl Keyed for Locked {
             "crate" => set(&mut self.krate, key, input, "::tx_runtime", absolute_path),
             _ => self.lock.option(key, input, errors),
         }
+    }
+
+    fn missing(&self, owner: &Ident) -> Option<Error> {
+        self.lock.missing(owner)
     }
 
     fn meant(word: &str) -> Option<String> {

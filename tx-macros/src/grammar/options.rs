@@ -148,6 +148,13 @@ impl Keyed for Exception {
     fn option(&mut self, key: Ident, input: ParseStream, _: &mut Vec<Error>) -> Result<()> {
         set_flag(&mut self.spawn, key, input)
     }
+
+    fn missing(&self, owner: &Ident) -> Option<Error> {
+        let message = "`allow` does not say what\nhelp: write `allow(spawn)`, or remove it";
+        self.spawn
+            .is_none()
+            .then(|| Error::new(owner.span(), message))
+    }
 }
 
 /// `#[transactional(skip)]`: a method that its impl block's attribute leaves alone.
@@ -170,7 +177,8 @@ pub(crate) fn expression(input: ParseStream) -> Result<Expr> {
 
 fn text(input: ParseStream) -> Result<LitStr> {
     let message = "`name` takes text in quotes\nhelp: write `name = \"assets.add\"`";
-    let name: LitStr = input.parse().map_err(|_| input.error(message))?;
+    let start = input.fork();
+    let name: LitStr = input.parse().map_err(|_| start.error(message))?;
     if name.value().is_empty() {
         let message = "`name` is empty\nhelp: leave it out to use the function's path";
         return Err(Error::new(name.span(), message));
@@ -204,7 +212,7 @@ mod tests {
 
     fn messages(args: TokenStream) -> Vec<String> {
         let mut errors = Vec::new();
-        parse::<Options>(args, &mut errors);
+        parse::<Options>("transactional", args, &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 
@@ -219,7 +227,7 @@ mod tests {
             lock(keys = ["a:{from}", "a:{to}"], wait = "2s", on = self.locks),
             allow(spawn), name = "x", crate = ::tx,
         };
-        let options: Options = parse(args, &mut errors);
+        let options: Options = parse("transactional", args, &mut errors);
         assert!(errors.is_empty(), "{errors:?}");
         assert!(options.db.is_some() && options.isolation.is_some());
         assert!(options.propagation() == Propagation::Nested);

@@ -33,6 +33,14 @@ impl Keyed for Retry {
         }
     }
 
+    fn missing(&self, owner: &Ident) -> Option<Error> {
+        if self.attempts.is_some() {
+            return None;
+        }
+        let message = "`retry` needs a number of attempts\nhelp: add `attempts = 5`";
+        Some(Error::new(owner.span(), message))
+    }
+
     fn meant(word: &str) -> Option<String> {
         let meant = match word {
             "max_attempts" | "times" | "count" | "max" => "attempts",
@@ -45,13 +53,13 @@ impl Keyed for Retry {
 
 fn attempts(input: ParseStream) -> Result<u32> {
     let start = input.fork();
-    if let Ok(text) = start.parse::<LitStr>() {
+    if let Ok(text) = input.fork().parse::<LitStr>() {
         let message = "`attempts` is written without quotes\nhelp: write `attempts = 5`";
         return Err(Error::new(text.span(), message));
     }
     let number: LitInt = input
         .parse()
-        .map_err(|_| input.error("`attempts` takes a number\nhelp: write `attempts = 5`"))?;
+        .map_err(|_| start.error("`attempts` takes a number\nhelp: write `attempts = 5`"))?;
     let attempts = number.base10_parse::<u32>().map_err(|_| {
         let message = "`attempts` takes a whole number\nhelp: write `attempts = 5`";
         Error::new(number.span(), message)

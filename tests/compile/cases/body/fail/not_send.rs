@@ -1,5 +1,6 @@
 // The future is `Send` exactly when the body is, and the compiler names the variable.
 // Fix: drop `cached` before the await, or use `Arc`.
+use std::future::Future;
 use std::rc::Rc;
 
 use tx_runtime::{Error, PgDb, transactional};
@@ -11,8 +12,8 @@ async fn count(db: &PgDb) -> Result<i64, Error> {
     Ok(select.fetch_one(db).await? + *cached)
 }
 
-fn handle(db: PgDb) {
-    drop(tokio::spawn(async move { count(&db).await }));
+fn handle(db: &PgDb) -> impl Future<Output = Result<i64, Error>> + Send {
+    count(db)
 }
 
 fn main() {}

@@ -1,11 +1,11 @@
 // What is wrong in the body is said as if there were no attribute.
-// Fix: return a number.
+// Fix: write `Ok(..)` around the last line.
 use tx_runtime::{Error, PgDb, transactional};
 
 #[transactional]
 async fn count(db: &PgDb) -> Result<i64, Error> {
     let select = sqlx::query_scalar::<_, i64>("select count(*) from asset");
-    Ok(select.fetch_one(db).await?.to_string())
+    select.fetch_one(db).await?
 }
 
 fn main() {}

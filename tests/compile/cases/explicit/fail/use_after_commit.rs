@@ -3,9 +3,9 @@
 use tx_runtime::{Error, PgDb};
 
 async fn add(db: &PgDb) -> Result<(), Error> {
-    let mut tx = db.begin().await?;
+    let tx = db.begin().await?;
     tx.commit().await?;
-    sqlx::query("insert into asset default values").execute(&mut tx).await?;
+    sqlx::query("insert into asset default values").execute(&tx).await?;
     Ok(())
 }
 
