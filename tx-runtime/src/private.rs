@@ -112,20 +112,12 @@ macro_rules! levels {
 }
 
 levels! {
-    Known [RollbackPolicy + Display] over PolicyDebug: in_words, E::rolls_back;
-    PolicyDebug [RollbackPolicy + Debug] over PolicyOnly: as_debug, E::rolls_back;
+    Known [RollbackPolicy + Display] over PolicyDebug: |error: &E| Some(error.to_string()), E::rolls_back;
+    PolicyDebug [RollbackPolicy + Debug] over PolicyOnly: |error: &E| Some(format!("{error:?}")), E::rolls_back;
     PolicyOnly [RollbackPolicy] over DisplayOnly: |_| None, E::rolls_back;
-    DisplayOnly [Display] over DebugOnly: in_words, |_| true;
-    DebugOnly [Debug] over Unknown: as_debug, |_| true;
+    DisplayOnly [Display] over DebugOnly: |error: &E| Some(error.to_string()), |_| true;
+    DebugOnly [Debug] over Unknown: |error: &E| Some(format!("{error:?}")), |_| true;
     Unknown [] over End: |_| None, |_| true;
-}
-
-fn in_words(error: &impl Display) -> Option<String> {
-    Some(error.to_string())
-}
-
-fn as_debug(error: &impl Debug) -> Option<String> {
-    Some(format!("{error:?}"))
 }
 
 #[doc(hidden)]
@@ -143,6 +135,7 @@ impl<T, E> Default for End<T, E> {
 /// # Panics
 ///
 /// Always.
+#[must_use]
 pub fn never<R>() -> R {
     unreachable!("this branch is never taken")
 }

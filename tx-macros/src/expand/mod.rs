@@ -11,10 +11,10 @@ mod transactional;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
-use syn::{FnArg, Pat, Signature, spanned::Spanned};
+use syn::{Signature, spanned::Spanned};
 
 use crate::grammar::{Locked, Options};
-use crate::item::Function;
+use crate::item::{Arguments, Function};
 
 pub(crate) use output::output;
 use shell::Shell;
@@ -34,7 +34,7 @@ pub(crate) fn locked(function: &Function, locked: &Locked) -> TokenStream {
     }
 }
 
-/// `self.db` in a method, the parameter `db` elsewhere. The tokens of the signature are used,
+/// `self.db` in a method, the argument `db` elsewhere. The tokens of the signature are used,
 /// because a `db` of the macro's own hygiene would be another variable.
 pub(crate) fn default_db(sig: &Signature) -> Option<TokenStream> {
     if let Some(receiver) = sig.receiver() {
@@ -43,13 +43,8 @@ pub(crate) fn default_db(sig: &Signature) -> Option<TokenStream> {
         let span = Span::call_site();
         return Some(quote_spanned!(span=> #this.db));
     }
-    sig.inputs.iter().find_map(|input| match input {
-        FnArg::Typed(argument) => match &*argument.pat {
-            Pat::Ident(name) if name.ident == "db" => Some(name.ident.to_token_stream()),
-            _ => None,
-        },
-        FnArg::Receiver(_) => None,
-    })
+    let arguments = Arguments::of(sig);
+    arguments.find("db").map(ToTokens::to_token_stream)
 }
 
 /// Errors point at the tokens, lints see a macro, and user code cannot name what has this span.

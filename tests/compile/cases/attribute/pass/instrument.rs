@@ -1,0 +1,24 @@
+//! `#[tracing::instrument]` above or below: above, its span is around the commit as well; below, it
+//! is the other way round, since the attribute that stands first is applied first.
+
+use tx_runtime::{Error, PgDb, transactional};
+
+#[transactional]
+#[tracing::instrument(skip(db), err)]
+pub async fn span_around_the_commit(db: &PgDb, asset: i64) -> Result<(), Error> {
+    sqlx::query("insert into asset values ($1)")
+        .bind(asset)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+#[tracing::instrument(skip(db), fields(asset = asset + 1))]
+#[transactional(lock = "{asset}")]
+pub async fn span_inside(db: &PgDb, asset: i64) -> Result<(), Error> {
+    sqlx::query("insert into asset values ($1)")
+        .bind(asset)
+        .execute(db)
+        .await?;
+    Ok(())
+}
