@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cause::Cause;
 use crate::hook::HookFailure;
 use crate::options::Isolation;
+use crate::propagation::Propagation;
 use crate::site::Site;
 
 /// An error of the transaction machinery itself.
@@ -72,6 +73,35 @@ pub enum Error {
         outer: Site,
         /// What the transaction was begun with.
         found: Option<Isolation>,
+    },
+
+    /// A scope that reads only met a transaction that writes, or the reverse.
+    #[error(
+        "{function} {}, but the transaction of {outer} that it would run in does not: use \
+         `RequiresNew`, or give both the same",
+        if *read_only { "reads only" } else { "may write" }
+    )]
+    ReadOnlyMismatch {
+        /// The function that was called.
+        function: Site,
+        /// The function whose transaction, or savepoint, it was called in.
+        outer: Site,
+        /// Whether it is the called function that reads only.
+        read_only: bool,
+    },
+
+    /// A scope without a transaction was given an option that is about transactions.
+    #[error(
+        "{function} asks for `{option}`, which has no effect without a transaction (propagation = \
+         {propagation}): leave it out, or use `Required`"
+    )]
+    WithoutEffect {
+        /// The function that was called.
+        function: Site,
+        /// The option.
+        option: &'static str,
+        /// The function's mode.
+        propagation: Propagation,
     },
 
     /// The transaction can only roll back, so nothing more runs in it.
@@ -415,6 +445,8 @@ impl Error {
             | Self::TransactionActive { .. }
             | Self::NoLockHeld { .. }
             | Self::IsolationMismatch { .. }
+            | Self::ReadOnlyMismatch { .. }
+            | Self::WithoutEffect { .. }
             | Self::LockKey { .. }
             | Self::LockTimeout { .. } => Outcome::NotStarted,
             Self::CommitUnknown { .. } | Self::EndedEarly { .. } | Self::Hook(_) => {

@@ -18,6 +18,8 @@ pub(crate) struct Level {
     parent: Option<Arc<Self>>,
     /// Distinct within the transaction; names the savepoint.
     number: usize,
+    /// Whether the server refuses writes here.
+    read_only: bool,
     doom: OnceLock<Doom>,
     end: OnceLock<End>,
     /// Scopes that have joined and not yet ended.
@@ -36,19 +38,26 @@ pub(crate) enum End {
 }
 
 impl Level {
-    pub(crate) fn root(site: Site) -> Arc<Self> {
-        Self::new(site, None, 0)
+    pub(crate) fn root(site: Site, read_only: bool) -> Arc<Self> {
+        Self::new(site, None, 0, read_only)
     }
 
-    pub(crate) fn savepoint(self: &Arc<Self>, site: Site, number: usize) -> Arc<Self> {
-        Self::new(site, Some(Arc::clone(self)), number)
+    pub(crate) fn savepoint(
+        self: &Arc<Self>,
+        site: Site,
+        number: usize,
+        read_only: bool,
+    ) -> Arc<Self> {
+        let read_only = read_only || self.read_only;
+        Self::new(site, Some(Arc::clone(self)), number, read_only)
     }
 
-    fn new(site: Site, parent: Option<Arc<Self>>, number: usize) -> Arc<Self> {
+    fn new(site: Site, parent: Option<Arc<Self>>, number: usize, read_only: bool) -> Arc<Self> {
         Arc::new(Self {
             site,
             parent,
             number,
+            read_only,
             doom: OnceLock::new(),
             end: OnceLock::new(),
             participants: AtomicUsize::new(0),
@@ -59,6 +68,15 @@ impl Level {
     /// The scope that owns this level.
     pub(crate) fn site(&self) -> Site {
         self.site
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Whether writes, which the level around it allows, are refused from here on.
+    pub(crate) fn begins_to_read_only(&self) -> bool {
+        self.read_only && self.parent.as_ref().is_some_and(|parent| !parent.read_only)
     }
 
     pub(crate) fn is_root(&self) -> bool {

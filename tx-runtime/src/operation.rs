@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::{SqlSafeStr, SqlStr};
+use sqlx::SqlStr;
 use sqlx_core::describe::Describe;
 
 use crate::dialect::{Dialect, Fault, LockMessages, LockTime, own_sql};
 use crate::lease::Lease;
 use crate::lock::Fence;
-use crate::options::Isolation;
+use crate::options::{Isolation, Terms};
 use crate::prepared::Prepared;
 use crate::rows::Rows;
 use crate::statement::{self, Answer, Failure, Want};
@@ -23,9 +23,9 @@ pub(crate) enum Operation<DB: Dialect> {
 
 /// An operation whose result is only whether it succeeded.
 pub(crate) enum Task<DB: Dialect> {
-    Begin(Option<Isolation>),
+    Begin(Terms),
     BeginLocked {
-        isolation: Option<Isolation>,
+        terms: Terms,
         first: bool,
         locks: ServerLocks,
     },
@@ -134,16 +134,16 @@ pub(crate) async fn operate<DB: Dialect>(
 async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result<(), sqlx::Error> {
     match task {
         Task::Control(sql) => DB::control(lease.use_connection(), sql).await,
-        Task::Begin(isolation) => {
-            let begun = begin(lease, isolation).await;
+        Task::Begin(terms) => {
+            let begun = begin(lease, terms).await;
             mended(lease, begun).await
         }
         Task::BeginLocked {
-            isolation,
+            terms,
             first,
             locks,
         } => {
-            let when = LockTime::Begin { isolation, first };
+            let when = LockTime::Begin { terms, first };
             let begun = locks.take(lease, when).await;
             mended(lease, begun).await
         }
@@ -174,11 +174,9 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
     }
 }
 
-async fn begin<DB: Dialect>(
-    lease: &mut Lease<DB>,
-    isolation: Option<Isolation>,
-) -> Result<(), sqlx::Error> {
-    let sql = DB::begin_sql(isolation).into_sql_str();
+async fn begin<DB: Dialect>(lease: &mut Lease<DB>, terms: Terms) -> Result<(), sqlx::Error> {
+    let sql = DB::begin_sql(terms);
+    lease.owe(DB::restore_sql(terms).map(str::to_owned));
     DB::begin(lease.use_connection(), sql).await
 }
 

@@ -41,6 +41,17 @@ pub struct TransactionOptions {
     pub(crate) site: Site,
     pub(crate) propagation: Propagation,
     pub(crate) isolation: Option<Isolation>,
+    pub(crate) read_only: bool,
+}
+
+/// What a transaction is begun with.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The server's default, if none.
+    pub isolation: Option<Isolation>,
+    /// Whether the server refuses every write in it.
+    pub read_only: bool,
 }
 
 impl TransactionOptions {
@@ -56,6 +67,7 @@ impl TransactionOptions {
             site,
             propagation: Propagation::Required,
             isolation: None,
+            read_only: false,
         }
     }
 
@@ -74,6 +86,31 @@ impl TransactionOptions {
     pub const fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = Some(isolation);
         self
+    }
+
+    /// Has the database refuse every write in the scope.
+    ///
+    /// A function that would begin a transaction of its own joins one of the same kind only:
+    /// a reader within a writer is refused, and so is a writer within a reader, with
+    /// [`Error::ReadOnlyMismatch`](crate::Error::ReadOnlyMismatch). `Mandatory` and `Supports`
+    /// join either. On PostgreSQL a `Nested` scope may read only within a writer. Transactions
+    /// that this begins, and that hold no lock, go to the [`replica`](crate::DbBuilder::replica)
+    /// if there is one; on SQLite they wait for no writer.
+    #[must_use]
+    pub const fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// An option that has no effect in a scope without a transaction, if one is given.
+    pub(crate) const fn for_a_transaction(&self) -> Option<&'static str> {
+        if self.isolation.is_some() {
+            Some("isolation")
+        } else if self.read_only {
+            Some("read_only")
+        } else {
+            None
+        }
     }
 
     /// The name that errors and log events show.

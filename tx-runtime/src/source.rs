@@ -61,6 +61,7 @@ pub(crate) struct Source<DB: Dialect> {
     writer: Arc<Semaphore>,
     /// The sessions of transactions that have ended, for the memory in them.
     spent: Mutex<Vec<Session<DB>>>,
+    replica: Option<Arc<Self>>,
 }
 
 /// The connections that a call chain already holds.
@@ -85,7 +86,19 @@ pub(crate) enum Purpose {
 }
 
 impl<DB: Dialect> Source<DB> {
-    pub(crate) fn new(pool: Pool<DB>, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(pool: Pool<DB>, replica: Option<Pool<DB>>, settings: Settings) -> Arc<Self> {
+        let cleanups = Arc::default();
+        let replica =
+            replica.map(|pool| Self::over(pool, None, settings.clone(), Arc::clone(&cleanups)));
+        Self::over(pool, replica, settings, cleanups)
+    }
+
+    fn over(
+        pool: Pool<DB>,
+        replica: Option<Arc<Self>>,
+        settings: Settings,
+        cleanups: Arc<Cleanups>,
+    ) -> Arc<Self> {
         let size = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
         Arc::new(Self {
             id: DbId::next(),
@@ -93,11 +106,12 @@ impl<DB: Dialect> Source<DB> {
             admission: Admission::new(size, settings.nesting_depth),
             pool,
             settings,
-            cleanups: Arc::default(),
+            cleanups,
             locks: LockQueue::new(),
             locks_first: AtomicBool::new(false),
             writer: Arc::new(Semaphore::new(1)),
             spent: Mutex::default(),
+            replica,
         })
     }
 
@@ -107,6 +121,11 @@ impl<DB: Dialect> Source<DB> {
 
     pub(crate) fn pool(&self) -> &Pool<DB> {
         &self.pool
+    }
+
+    /// Where transactions that only read may get their connections.
+    pub(crate) fn replica(&self) -> Option<&Arc<Self>> {
+        self.replica.as_ref()
     }
 
     pub(crate) fn settings(&self) -> &Settings {

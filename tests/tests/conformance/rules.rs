@@ -271,12 +271,13 @@ case! {
     }
 }
 
+type Inner = Result<i64, &'static str>;
+
 case! {
     r_19 on sqlite, postgres, mysql;
     "an error inside an Ok value commits, unless a rule about values rejects it";
     async fn<B>(bed) {
         let new = TransactionOptions::new;
-        type Inner = Result<i64, &'static str>;
         inserts(bed, new(), 1, Ok(Err("inner") as Inner)).await.unwrap().unwrap_err();
         assert_eq!(bed.rows().await, [1]);
         let inner = new().rollback_if(Inner::is_err);

@@ -83,6 +83,7 @@ impl<DB: Dialect> Db<DB> {
     pub fn builder(pool: Pool<DB>) -> DbBuilder<DB> {
         DbBuilder {
             pool,
+            replica: None,
             settings: Settings::default(),
         }
     }
@@ -312,6 +313,13 @@ impl<DB: Dialect> Db<DB> {
             .is_some_and(|level| level.verdict().is_some())
     }
 
+    /// Whether the database refuses writes in the current scope, as `read_only` has asked.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.current_level()
+            .is_some_and(|level| level.is_read_only())
+    }
+
     /// Whether statements through this `Db` run in a transaction here and now.
     #[must_use]
     pub fn is_in_transaction(&self) -> bool {
@@ -415,6 +423,7 @@ impl<DB: Dialect> From<Pool<DB>> for Db<DB> {
 #[derive(Debug)]
 pub struct DbBuilder<DB: Dialect> {
     pool: Pool<DB>,
+    replica: Option<Pool<DB>>,
     settings: Settings,
 }
 
@@ -468,11 +477,21 @@ impl<DB: Dialect> DbBuilder<DB> {
         self
     }
 
+    /// Where transactions that are `read_only` and under no lock run instead.
+    ///
+    /// What they read may be older than what was committed last. Their pool keeps connections
+    /// free for nested transactions as the first one does; a chain that holds a connection of
+    /// one pool and asks the other for a second finds one if both have two or more.
+    pub fn replica(mut self, pool: Pool<DB>) -> Self {
+        self.replica = Some(pool);
+        self
+    }
+
     /// The finished `Db`.
     #[must_use]
     pub fn build(self) -> Db<DB> {
         Db {
-            source: Source::new(self.pool, self.settings),
+            source: Source::new(self.pool, self.replica, self.settings),
         }
     }
 }

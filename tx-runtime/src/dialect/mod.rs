@@ -21,7 +21,7 @@ use futures_core::stream::BoxStream;
 use sqlx::{AssertSqlSafe, Connection, Database, Either, Executor, SqlSafeStr, SqlStr};
 use sqlx_core::describe::Describe;
 
-use crate::options::Isolation;
+use crate::options::{Isolation, Terms};
 use crate::prepared::Prepared;
 
 /// A row or the summary of one statement, as drivers stream them.
@@ -69,11 +69,8 @@ pub enum Concurrency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockTime {
     /// With BEGIN; kept until the end of the transaction. `first`: the level of the server,
-    /// meant where `isolation` is none, is known to fix the snapshot too early.
-    Begin {
-        isolation: Option<Isolation>,
-        first: bool,
-    },
+    /// meant where the terms name none, is known to fix the snapshot too early.
+    Begin { terms: Terms, first: bool },
     /// In a running transaction; kept until its end. `nested`: a savepoint is open.
     Inside { nested: bool },
     /// Without a transaction; kept until they are opened.
@@ -118,7 +115,18 @@ pub trait Dialect: Driver + sealed::Sealed {
 
     /// One message that begins a transaction on a connection whose state is not trusted.
     #[doc(hidden)]
-    fn begin_sql(isolation: Option<Isolation>) -> &'static str;
+    fn begin_sql(terms: Terms) -> SqlStr;
+
+    /// What undoes, at the end of a transaction, what its BEGIN has set for the connection.
+    #[doc(hidden)]
+    #[must_use]
+    fn restore_sql(_: Terms) -> Option<&'static str> {
+        None
+    }
+
+    /// Has the server refuse writes from a savepoint on until it is released or rolled back to.
+    #[doc(hidden)]
+    const READ_ONLY_SAVEPOINT: Option<&'static str>;
 
     /// Begins a transaction with what [`begin_sql`](Self::begin_sql) gave.
     #[doc(hidden)]

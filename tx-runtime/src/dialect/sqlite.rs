@@ -9,9 +9,9 @@ use sqlx_core::transaction::TransactionManager;
 
 use super::{
     Concurrency, Dialect, Driver, Fault, Interference, LockMessages, LockTime, Options,
-    driver_independent_fault, sql,
+    driver_independent_fault, own_sql, sql,
 };
-use crate::options::Isolation;
+use crate::options::{Isolation, Terms};
 
 type Transactions = <Sqlite as Database>::TransactionManager;
 
@@ -43,12 +43,23 @@ impl Dialect for Sqlite {
 
     const SURVIVES_FAILED_STATEMENTS: bool = true;
 
-    fn begin_sql(_: Option<Isolation>) -> &'static str {
+    fn begin_sql(terms: Terms) -> SqlStr {
+        if terms.read_only {
+            return "BEGIN; PRAGMA query_only = ON".into_sql_str();
+        }
         // A deferred transaction that reads first and writes later fails at once when
         // another connection wrote in between, whatever the busy timeout; taking the write
         // lock at BEGIN waits for it instead. Every level is met: SQLite is serializable.
-        "BEGIN IMMEDIATE"
+        "BEGIN IMMEDIATE".into_sql_str()
     }
+
+    fn restore_sql(terms: Terms) -> Option<&'static str> {
+        terms.read_only.then_some("PRAGMA query_only = OFF")
+    }
+
+    // There is `query_only`, but it is the connection's, and a rollback to the savepoint would
+    // not end it.
+    const READ_ONLY_SAVEPOINT: Option<&'static str> = None;
 
     // The driver has shorter ways to its worker thread for these three than for statements.
     // They keep a depth counter, which must be back at zero before the pool has the
@@ -58,7 +69,11 @@ impl Dialect for Sqlite {
         Transactions::begin(connection, Some(sql)).await
     }
 
-    async fn commit(connection: &mut SqliteConnection, _: SqlStr) -> Result<(), sqlx::Error> {
+    async fn commit(connection: &mut SqliteConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
+        // What comes behind COMMIT must not fail what is committed, and does no harm before it.
+        if let Some(behind) = sql.as_str().strip_prefix("COMMIT; ") {
+            Self::control(connection, own_sql(behind.to_owned())).await?;
+        }
         Transactions::commit(connection).await
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Outcome};
 use crate::hook::{Completion, HookFailure};
 use crate::level::Level;
 use crate::lock::{Bound, Held};
-use crate::options::TransactionOptions;
+use crate::options::{Terms, TransactionOptions};
 use crate::propagation::{Entry, Propagation};
 use crate::result::TransactionResult;
 use crate::rules::{RuledOptions, Rules};
@@ -214,7 +214,7 @@ fn of_type<DB: Dialect>(transaction: &Arc<dyn Physical>) -> Option<Arc<Transacti
 /// The connections of `db` that a chain holds, those of its locks included.
 pub(crate) fn holding<DB: Dialect>(source: &Source<DB>, frame: Option<&Frame>) -> Holding {
     let mut holding = nearest_transaction(source, frame)
-        .map_or_else(Holding::default, |transaction| transaction.holding());
+        .map_or_else(Holding::default, |transaction| transaction.holding(false));
     let locks = frame.map_or_else(Vec::new, Frame::locks);
     let kept = locks
         .iter()
@@ -258,7 +258,7 @@ impl<DB: Dialect> Scope<DB> {
                     let outer = nearest_transaction(source, frame);
                     Ok(Self::begin(source, options, outer, locks))
                 }
-                Entry::Autocommit => Ok(Self::autocommit(source, options)),
+                Entry::Autocommit => Self::autocommit(source, options),
                 Entry::RefuseWithout => Err(Error::NoTransaction {
                     function: options.site,
                 }),
@@ -281,17 +281,27 @@ impl<DB: Dialect> Scope<DB> {
         outer: Option<Arc<Transaction<DB>>>,
         locks: Vec<Arc<Held>>,
     ) -> Self {
-        let isolation = options.isolation.or(source.settings().isolation);
-        let transaction = Transaction::new(Arc::clone(source), options.site, isolation, outer);
+        let terms = Terms {
+            isolation: options.isolation.or(source.settings().isolation),
+            read_only: options.read_only,
+        };
+        let transaction = Transaction::new(Arc::clone(source), options.site, terms, outer);
         // Whoever drops the caller drops its locks; the transaction has to outlive that.
         transaction.adopt(locks);
         let frame = frame(source, options, Some((&transaction, transaction.root())));
         Self::with_role(options, frame, Role::Owner(transaction))
     }
 
-    fn autocommit(source: &Arc<Source<DB>>, options: &TransactionOptions) -> Self {
+    fn autocommit(source: &Arc<Source<DB>>, options: &TransactionOptions) -> Result<Self, Error> {
+        if let Some(option) = options.for_a_transaction() {
+            return Err(Error::WithoutEffect {
+                function: options.site,
+                option,
+                propagation: options.propagation,
+            });
+        }
         let frame = frame::<DB>(source, options, None);
-        Self::with_role(options, frame, Role::Autocommit)
+        Ok(Self::with_role(options, frame, Role::Autocommit))
     }
 
     /// The modes that have something to do with the caller's transaction.
@@ -312,6 +322,7 @@ impl<DB: Dialect> Scope<DB> {
         }
         level.check(options.site)?;
         check_isolation(options, &transaction)?;
+        check_read_only::<DB>(options, &level)?;
         // What is done from here on may rely on them, and is stored when it is.
         transaction.adopt(locks);
         if options.propagation != Propagation::Nested {
@@ -323,7 +334,7 @@ impl<DB: Dialect> Scope<DB> {
                 Role::Participant(participation),
             ));
         }
-        let savepoint = transaction.new_savepoint(&level, options.site);
+        let savepoint = transaction.new_savepoint(&level, options.site, options.read_only);
         let frame = frame(source, options, Some((&transaction, &savepoint)));
         Ok(Self::with_role(
             options,
@@ -556,6 +567,28 @@ fn check_isolation<DB: Dialect>(
         }),
         _ => Ok(()),
     }
+}
+
+/// Lets a function in if the transaction is of the kind that it would have begun.
+fn check_read_only<DB: Dialect>(
+    options: &TransactionOptions,
+    level: &Arc<Level>,
+) -> Result<(), Error> {
+    let fits = match options.propagation {
+        _ if options.read_only == level.is_read_only() => true,
+        Propagation::Nested => options.read_only && DB::READ_ONLY_SAVEPOINT.is_some(),
+        // They begin none, and leave it to the caller.
+        Propagation::Mandatory | Propagation::Supports => !options.read_only,
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Error::ReadOnlyMismatch {
+        function: options.site,
+        outer: level.site(),
+        read_only: options.read_only,
+    })
 }
 
 async fn commit<DB: Dialect>(transaction: &Transaction<DB>, meant: Meant) -> Result<(), Error> {

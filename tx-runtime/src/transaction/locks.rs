@@ -100,8 +100,13 @@ impl<DB: Dialect> Transaction<DB> {
                 self.adopted.refuse(&held);
                 return Err(refused);
             }
+            let fences = held.fences();
+            if level.is_read_only() && !fences.is_empty() {
+                // Here they cannot be written down, and there is nothing to protect.
+                continue;
+            }
             if !self.is_fenced_further_out(&held) {
-                for fence in held.fences() {
+                for fence in fences {
                     self.fence(wire, function, &held, fence).await?;
                 }
             }
@@ -125,11 +130,12 @@ impl<DB: Dialect> Transaction<DB> {
         key: &str,
     ) -> Result<(), Error> {
         let answer = Product::new();
-        let task = Task::KeepsSnapshot(self.isolation, answer.another());
+        let task = Task::KeepsSnapshot(self.terms.isolation, answer.another());
         perform(wire, level, function, task)
             .await
             .map_err(Error::Database)?;
-        if answer.take().map_err(Error::Database)? {
+        // A replica lags behind what was committed under the lock.
+        if answer.take().map_err(Error::Database)? || self.is_on_replica() {
             return Err(Error::LockAfterSnapshot {
                 function,
                 key: key.to_owned(),

@@ -25,7 +25,7 @@ use crate::lending;
 use crate::level::{End, Level};
 use crate::lock::{Adopted, Held, Taking};
 use crate::operation::{Operation, ServerLocks, Task};
-use crate::options::Isolation;
+use crate::options::{Isolation, Terms};
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
 use crate::statement::Answer;
@@ -42,7 +42,7 @@ pub(crate) type Turn<'a, DB> = MutexGuard<'a, Wire<DB>>;
 pub(crate) struct Transaction<DB: Dialect> {
     source: Arc<Source<DB>>,
     root: Arc<Level>,
-    isolation: Option<Isolation>,
+    terms: Terms,
     /// The transaction of the same chain and `Db` that this one suspended.
     outer: Option<Arc<Self>>,
     wire: tokio::sync::Mutex<Wire<DB>>,
@@ -53,6 +53,8 @@ pub(crate) struct Transaction<DB: Dialect> {
     /// somebody else has the wire, which is when admission asks.
     wants_connection: AtomicBool,
     holds_connection: AtomicBool,
+    /// Whether that connection is, or is wanted, of the replica.
+    on_replica: AtomicBool,
     /// At which level of its chain it asked for the connection.
     nesting: AtomicUsize,
     /// Where to clean up if the scope is dropped outside of a runtime.
@@ -74,21 +76,22 @@ impl<DB: Dialect> Transaction<DB> {
     pub(crate) fn new(
         source: Arc<Source<DB>>,
         owner: Site,
-        isolation: Option<Isolation>,
+        terms: Terms,
         outer: Option<Arc<Self>>,
     ) -> Arc<Self> {
         let tolerant = source.tolerates_failed_statements();
         let wire = Wire::new(tolerant, source.take_spent());
         Arc::new(Self {
             source,
-            root: Level::root(owner),
-            isolation,
+            root: Level::root(owner, terms.read_only),
+            terms,
             outer,
             wire: tokio::sync::Mutex::new(wire),
             savepoint_ended: Notify::new(),
             savepoints: AtomicUsize::new(0),
             wants_connection: AtomicBool::new(false),
             holds_connection: AtomicBool::new(false),
+            on_replica: AtomicBool::new(false),
             nesting: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             adopted: Arc::default(),
@@ -101,7 +104,7 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     pub(crate) fn isolation(&self) -> Option<Isolation> {
-        self.isolation
+        self.terms.isolation
     }
 
     pub(crate) fn hooks(&self) -> &Hooks {
@@ -118,9 +121,14 @@ impl<DB: Dialect> Transaction<DB> {
         Aftermath::of(self.hooks.undone(savepoint), self.source.cleanups())
     }
 
-    pub(crate) fn new_savepoint(&self, parent: &Arc<Level>, site: Site) -> Arc<Level> {
+    pub(crate) fn new_savepoint(
+        &self,
+        parent: &Arc<Level>,
+        site: Site,
+        read_only: bool,
+    ) -> Arc<Level> {
         let number = self.savepoints.fetch_add(1, Ordering::Relaxed) + 1;
-        parent.savepoint(site, number)
+        parent.savepoint(site, number, read_only)
     }
 
     /// Keeps locks from opening before this transaction has ended.
@@ -160,18 +168,18 @@ impl<DB: Dialect> Transaction<DB> {
         locks: Option<(&ServerLocks, Taking)>,
     ) -> Result<(), Error> {
         let (locks, taking) = locks.unzip();
-        let mut holding = self
-            .outer
-            .as_ref()
-            .map_or_else(Holding::default, Transaction::holding);
+        let source = self.choose_source(locks);
+        let mut holding = self.outer.as_ref().map_or_else(Holding::default, |outer| {
+            outer.holding(self.is_on_replica())
+        });
         holding.under_lock = !self.adopted.is_empty();
         self.nesting.store(holding.level, Ordering::Release);
-        let mut attempts = self.source.begin_attempts();
+        let mut attempts = source.begin_attempts();
         loop {
             // Set while it waits as well: a branch of the same scope that asks meanwhile is
             // inside this transaction, whichever is served first.
             let wanting = Wanting::mark(&self.wants_connection);
-            let lease = self.lease(function, &holding).await?;
+            let lease = self.lease(source, function, &holding).await?;
             wanting.keep();
             self.holds_connection.store(true, Ordering::Release);
             self.runtime.get_or_init(|| lease.runtime().clone());
@@ -199,30 +207,56 @@ impl<DB: Dialect> Transaction<DB> {
         }
     }
 
-    async fn lease(&self, function: Site, holding: &Holding) -> Result<Lease<DB>, Error> {
-        let pool = self.source.lease(function, Purpose::Transaction, holding);
+    /// Where its connection comes from: the replica, unless something is written in it or read
+    /// under a lock, which must be as it was committed under the lock before.
+    fn choose_source(&self, locks: Option<&ServerLocks>) -> &Arc<Source<DB>> {
+        let lags = self.terms.read_only && locks.is_none() && self.adopted.is_empty();
+        let replica = self.source.replica().filter(|_| lags);
+        self.on_replica.store(replica.is_some(), Ordering::Release);
+        replica.unwrap_or(&self.source)
+    }
+
+    pub(crate) fn is_on_replica(&self) -> bool {
+        self.on_replica.load(Ordering::Acquire)
+    }
+
+    async fn lease(
+        &self,
+        source: &Source<DB>,
+        function: Site,
+        holding: &Holding,
+    ) -> Result<Lease<DB>, Error> {
+        let purpose = if self.terms.read_only {
+            Purpose::Read
+        } else {
+            Purpose::Transaction
+        };
+        let pool = source.lease(function, purpose, holding);
         lending::lease(self.source.id(), &self.adopted.all(), pool).await
     }
 
     fn opening(&self, locks: Option<&ServerLocks>) -> Task<DB> {
         match locks {
-            None => Task::Begin(self.isolation),
+            None => Task::Begin(self.terms),
             Some(locks) => Task::BeginLocked {
-                isolation: self.isolation,
+                terms: self.terms,
                 first: self.source.locks_first(),
                 locks: locks.clone(),
             },
         }
     }
 
-    /// The connections that this transaction and those around it hold.
-    pub(crate) fn holding(self: &Arc<Self>) -> Holding {
+    /// The connections that this transaction and those around it hold, for a request to the
+    /// replica's pool or to the other one.
+    ///
+    /// The level counts both pools, so that chains cannot wait for each other across them.
+    pub(crate) fn holding(self: &Arc<Self>, on_replica: bool) -> Holding {
         let mut holding = Holding::default();
         let around = std::iter::successors(Some(self), |inner| inner.outer.as_ref());
         for transaction in around.filter(|t| t.wants_connection.load(Ordering::Acquire)) {
             holding.level += 1;
             holding.innermost.get_or_insert(transaction.root.site());
-            if transaction.holds_connection.load(Ordering::Acquire) {
+            if transaction.has_begun() && transaction.is_on_replica() == on_replica {
                 holding.holders.push(Arc::as_ptr(transaction) as Holder);
             }
         }
@@ -375,7 +409,9 @@ impl<DB: Dialect> Physical for Transaction<DB> {
 
     fn park(&self) -> Option<Parked> {
         let nesting = self.nesting.load(Ordering::Acquire);
-        self.has_begun().then(|| self.source.park(nesting))
+        let on_replica = self.source.replica().filter(|_| self.is_on_replica());
+        let source = on_replica.unwrap_or(&self.source);
+        self.has_begun().then(|| source.park(nesting))
     }
 }
 

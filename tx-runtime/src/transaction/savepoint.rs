@@ -27,7 +27,13 @@ impl<DB: Dialect> Transaction<DB> {
         }
         for savepoint in level.savepoints() {
             if !wire.has_open(&savepoint) {
-                let sql = savepoint.sql("SAVEPOINT ");
+                let mut sql = savepoint.sql("SAVEPOINT ");
+                if savepoint.begins_to_read_only()
+                    && let Some(read_only) = DB::READ_ONLY_SAVEPOINT
+                {
+                    sql.push_str("; ");
+                    sql.push_str(read_only);
+                }
                 control(wire, Step::OpenSavepoint(savepoint), sql).await?;
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::MySqlConnection;
 
-use super::{Isolation, begin_sql, number as code};
+use super::{Isolation, begin_text, number as code};
 use crate::dialect::{LockMessages, LockTime, own_sql, sql::hex};
 
 /// A number too big for the server's integers: how a lock that was not given fails the
@@ -20,9 +20,9 @@ const OUT_OF_RANGE: u16 = 1690;
 pub(super) fn take_locks(keys: &[Arc<str>], wait: Duration, when: LockTime) -> LockMessages {
     let take = take(keys, wait);
     let then = match when {
-        LockTime::Begin { isolation, .. } => {
+        LockTime::Begin { terms, .. } => {
             // What somebody left open on the connection must not wait for a lock.
-            format!("ROLLBACK; {take}; {}", begin_sql(isolation))
+            format!("ROLLBACK; {take}; {}", begin_text(terms))
         }
         LockTime::Inside { .. } | LockTime::Session => take,
     };

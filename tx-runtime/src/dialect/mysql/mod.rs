@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::mysql::MySqlDatabaseError;
-use sqlx::{MySql, MySqlConnection};
+use sqlx::{MySql, MySqlConnection, SqlSafeStr, SqlStr};
 
 use super::sql::{self, Words, is_one_of};
 use super::{
     Concurrency, Dialect, Fault, Interference, LockMessages, LockTime, Options,
-    driver_independent_fault,
+    driver_independent_fault, own_sql,
 };
-use crate::options::Isolation;
+use crate::options::{Isolation, Terms};
 
 const DEADLOCK: u16 = 1213;
 const SNAPSHOT_CONFLICT: u16 = 1020;
@@ -88,6 +88,14 @@ fn begin_sql(isolation: Option<Isolation>) -> &'static str {
     }
 }
 
+fn begin_text(terms: Terms) -> String {
+    let sql = begin_sql(terms.isolation);
+    if terms.read_only {
+        return sql.replacen("START TRANSACTION", "START TRANSACTION READ ONLY", 1);
+    }
+    sql.to_owned()
+}
+
 impl Dialect for MySql {
     // The savepoint set at BEGIN is the proof that the transaction is still the same: an
     // implicit commit, a deadlock and a COMMIT of the body all remove it, and then RELEASE
@@ -96,9 +104,14 @@ impl Dialect for MySql {
 
     const SURVIVES_FAILED_STATEMENTS: bool = true;
 
-    fn begin_sql(isolation: Option<Isolation>) -> &'static str {
-        begin_sql(isolation)
+    fn begin_sql(terms: Terms) -> SqlStr {
+        if terms.read_only {
+            return own_sql(begin_text(terms));
+        }
+        begin_sql(terms.isolation).into_sql_str()
     }
+
+    const READ_ONLY_SAVEPOINT: Option<&'static str> = None;
 
     fn fault(error: &sqlx::Error) -> Fault {
         driver_independent_fault(error).unwrap_or_else(|| match number(error) {

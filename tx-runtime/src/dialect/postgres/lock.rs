@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, Row};
 
-use super::{Isolation, begin_sql, says};
+use super::{Isolation, Terms, begin_sql, begin_text, says};
 use crate::dialect::{LockMessages, LockTime, own_sql, sql::hex};
 
 /// Tells our locks from others that use advisory locks in the same database.
@@ -25,15 +25,15 @@ const REPEATABLE_SNAPSHOT: &str =
 
 pub(super) fn take_locks(keys: &[Arc<str>], wait: Duration, when: LockTime) -> LockMessages {
     match when {
-        LockTime::Begin { isolation, first } if first || keeps_one_snapshot(isolation) => {
+        LockTime::Begin { terms, first } if first || keeps_one_snapshot(terms.isolation) => {
             let taken = session(keys, wait);
             LockMessages {
-                then: Some(begin_sql(isolation).to_owned()),
+                then: Some(begin_text(terms)),
                 ..taken
             }
         }
-        LockTime::Begin { isolation, .. } => LockMessages {
-            then: Some(with_begin(keys, wait, isolation)),
+        LockTime::Begin { terms, .. } => LockMessages {
+            then: Some(with_begin(keys, wait, terms)),
             undo: Some("ROLLBACK".to_owned()),
             ..LockMessages::default()
         },
@@ -70,9 +70,9 @@ fn session(keys: &[Arc<str>], wait: Duration) -> LockMessages {
     }
 }
 
-fn with_begin(keys: &[Arc<str>], wait: Duration, isolation: Option<Isolation>) -> String {
-    let mut sql = begin_sql(isolation).to_owned();
-    if isolation.is_none() {
+fn with_begin(keys: &[Arc<str>], wait: Duration, terms: Terms) -> String {
+    let mut sql = begin_text(terms);
+    if terms.isolation.is_none() {
         // The server's default may be a level at which this very message fixes the snapshot.
         let _ = write!(
             sql,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{PgConnection, Postgres, SqlSafeStr, SqlStr};
 
 use super::{
     Concurrency, Dialect, Fault, Interference, LockMessages, LockTime, Options,
-    driver_independent_fault, sql,
+    driver_independent_fault, own_sql, sql,
 };
-use crate::options::Isolation;
+use crate::options::{Isolation, Terms};
 
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
@@ -69,6 +69,14 @@ fn begin_sql(isolation: Option<Isolation>) -> &'static str {
     }
 }
 
+fn begin_text(terms: Terms) -> String {
+    let sql = begin_sql(terms.isolation);
+    if terms.read_only {
+        return sql.replacen("BEGIN", "BEGIN READ ONLY", 1);
+    }
+    sql.to_owned()
+}
+
 impl Dialect for Postgres {
     // A COMMIT in an aborted transaction is answered like a good one (only the command tag
     // says ROLLBACK, and the driver does not show it), and so is one without a transaction.
@@ -77,9 +85,14 @@ impl Dialect for Postgres {
 
     const SURVIVES_FAILED_STATEMENTS: bool = false;
 
-    fn begin_sql(isolation: Option<Isolation>) -> &'static str {
-        begin_sql(isolation)
+    fn begin_sql(terms: Terms) -> SqlStr {
+        if terms.read_only {
+            return own_sql(begin_text(terms));
+        }
+        begin_sql(terms.isolation).into_sql_str()
     }
+
+    const READ_ONLY_SAVEPOINT: Option<&'static str> = Some("SET TRANSACTION READ ONLY");
 
     fn fault(error: &sqlx::Error) -> Fault {
         driver_independent_fault(error).unwrap_or_else(|| match code(error) {
