@@ -66,6 +66,11 @@ impl Aftermath {
         })
     }
 
+    /// Drops the hooks: what they belong to is done again.
+    pub(crate) fn discard(mut self) {
+        self.take();
+    }
+
     /// Runs the hooks one after another; dropped meanwhile, they go on in the background.
     async fn run(mut self) {
         let cleanups = Arc::clone(&self.cleanups);

@@ -90,6 +90,19 @@ pub enum Error {
         read_only: bool,
     },
 
+    /// A scope that is to be run again after a conflict does not own its transaction, which is
+    /// the only one that can begin it anew.
+    #[error(
+        "{function} asks for `retry`, but the transaction it would run in is not its own (propagation \
+         = {propagation}): let the function that owns it retry, or use `RequiresNew`"
+    )]
+    RetryWithoutOwnership {
+        /// The function that was called.
+        function: Site,
+        /// Its mode.
+        propagation: Propagation,
+    },
+
     /// A scope without a transaction was given an option that is about transactions.
     #[error(
         "{function} asks for `{option}`, which has no effect without a transaction (propagation = \
@@ -447,6 +460,7 @@ impl Error {
             | Self::IsolationMismatch { .. }
             | Self::ReadOnlyMismatch { .. }
             | Self::WithoutEffect { .. }
+            | Self::RetryWithoutOwnership { .. }
             | Self::LockKey { .. }
             | Self::LockTimeout { .. } => Outcome::NotStarted,
             Self::CommitUnknown { .. } | Self::EndedEarly { .. } | Self::Hook(_) => {

@@ -65,7 +65,7 @@
 //! | `source`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
 //! | `chain`, `level`, `lock` | the call chain; a level's verdict; named locks, their queue and providers |
 //! | `dialect` | the only place that knows which database it is on |
-//! | `options`, `rules`, `locked_options`, `propagation`, `result` | what a scope is asked for, and what its result means |
+//! | `options`, `rules`, `locked_options`, `propagation`, `retry`, `result` | what a scope is asked for, and what its result means |
 //! | `error`, `cause`, `site`, `identity` | what went wrong, why, and where; which `Db` it is about |
 //!
 //! # How its promises are kept
@@ -123,6 +123,7 @@ mod options;
 mod prepared;
 mod propagation;
 mod result;
+mod retry;
 mod rows;
 mod rules;
 mod scope;
@@ -158,6 +159,7 @@ pub use locked_options::LockedOptions;
 pub use options::{Isolation, TransactionOptions};
 pub use propagation::Propagation;
 pub use result::TransactionResult;
+pub use retry::Retry;
 pub use rules::{RollbackPolicy, RuledOptions, Rules};
 pub use site::Site;
 pub use tx::Tx;

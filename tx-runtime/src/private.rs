@@ -1,6 +1,6 @@
 //! What the expansion of `#[transactional]` calls. Not public API.
 
-use std::fmt::{Debug, Display};
+use std::fmt::{self, Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::Location;
@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use crate::db::Db;
 use crate::dialect::Dialect;
+use crate::error::Error;
 use crate::held_lock;
 use crate::lock::{Lock, LockProvider};
 use crate::options::TransactionOptions;
 use crate::result::TransactionResult;
+use crate::retry::Retry;
 use crate::rules::{RollbackPolicy, RuledOptions, Rules};
 use crate::scope;
 use crate::site::Site;
@@ -177,6 +179,41 @@ where
     F: AsyncFnOnce() -> R,
 {
     scope::run(db.source(), RuledOptions { options, rules }, body).await
+}
+
+/// The attempts at a function that retries.
+///
+/// The loop around them stands in the function itself: a body that uses an argument up does
+/// not compile there, and its future stays `Send`.
+pub struct Attempts<DB: Dialect, T, E>(scope::Attempts<DB, T, E>);
+
+impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
+    /// None is made yet.
+    #[must_use]
+    pub fn new(db: &Db<DB>, options: TransactionOptions, rules: Rules<T, E>, retry: Retry) -> Self {
+        let options = RuledOptions { options, rules };
+        Self(scope::Attempts::new(db.source(), options, retry))
+    }
+
+    /// Makes one; `None` if another is to follow.
+    pub async fn make<R, F>(&mut self, body: F) -> Option<R>
+    where
+        R: TransactionResult<Ok = T, Error = E>,
+        F: AsyncFnOnce() -> R,
+    {
+        self.0.make(body).await
+    }
+
+    /// Runs the hooks of the last one.
+    pub async fn settle(self) {
+        self.0.settle().await;
+    }
+}
+
+impl<DB: Dialect, T, E> fmt::Debug for Attempts<DB, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempts").finish_non_exhaustive()
+    }
 }
 
 /// Runs a function's body in its scope, under a lock.

@@ -14,6 +14,7 @@ mod lease;
 mod locks;
 mod propagation;
 mod read_only;
+mod retry;
 mod rollback;
 mod rollback_only;
 mod rules;

@@ -24,7 +24,8 @@ use crate::lock::{
 use crate::locked_options::LockedOptions;
 use crate::options::{Isolation, TransactionOptions};
 use crate::propagation::Propagation;
-use crate::scope::{self, Position};
+use crate::retry::Retry;
+use crate::scope::{self, Attempts, Position};
 use crate::site::Site;
 use crate::source::{Settings, Source};
 use crate::target::Target;
@@ -176,6 +177,62 @@ impl<DB: Dialect> Db<DB> {
             None => scope::run(&self.source, options, body).await,
             Some(lock) => scope::run_locked(&self.source, self.bind(lock), options, body).await,
         }
+    }
+
+    /// Runs `body` in a scope with `options`, and again after a conflict with others.
+    ///
+    /// Each attempt is a transaction of its own, so the body finds nothing of the one before.
+    /// A lock among the options is taken once, and held from the first attempt to the last.
+    /// When the attempts are used up, the last one's error is returned.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let db = tx_runtime::SqliteDb::connect("sqlite::memory:").await?;
+    /// # sqlx::query("create table counter (n integer)").execute(db.pool()).await?;
+    /// use tx_runtime::{Error, Isolation, Retry, TransactionOptions};
+    ///
+    /// let serializable = TransactionOptions::new().isolation(Isolation::Serializable);
+    /// db.retrying(Retry::attempts(5), serializable, async || {
+    ///     sqlx::query("update counter set n = n + 1").execute(&db).await?;
+    ///     Ok::<_, Error>(())
+    /// })
+    /// .await?;
+    /// # Ok::<_, Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction_with`](Self::transaction_with);
+    /// [`Error::RetryWithoutOwnership`] where the scope would join a transaction or have none.
+    pub async fn retrying<T, E, F, B>(
+        &self,
+        retry: Retry,
+        options: impl Into<LockedOptions<T, E>>,
+        mut body: F,
+    ) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: FnMut() -> B,
+        B: Future<Output = Result<T, E>>,
+    {
+        let LockedOptions { options, lock } = options.into();
+        let function = options.options.site;
+        let mut attempts = Attempts::new(&self.source, options, retry);
+        let mut all = async || {
+            loop {
+                if let Some(result) = attempts.make(async || body().await).await {
+                    return result;
+                }
+            }
+        };
+        let result = match lock {
+            None => all().await,
+            Some(lock) => held_lock::locked(self.bind(lock), function, all).await,
+        };
+        attempts.settle().await;
+        result
     }
 
     /// Runs `body` under a savepoint of the current transaction.

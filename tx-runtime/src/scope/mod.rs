@@ -1,5 +1,6 @@
 //! The life of one scope: entered by its mode, left by its body's result.
 
+mod attempts;
 mod locked;
 
 use std::any::Any;
@@ -21,6 +22,8 @@ use crate::site::Site;
 use crate::source::{Holding, Source};
 use crate::transaction::{Transaction, Verdict};
 
+pub(crate) use attempts::Attempts;
+
 /// Runs `body` in a scope of `source`.
 ///
 /// This is all there is to `#[transactional]` and `Db::transaction`: enter, run, leave. It
@@ -40,7 +43,7 @@ where
         Ok(scope) => scope,
         Err(refused) => return R::from_result(Err(refused.into())),
     };
-    let (result, aftermath) = live(scope, rules, body).await;
+    let (result, aftermath, _) = live(scope, rules, body).await;
     aftermath::settle(aftermath).await;
     result
 }
@@ -62,7 +65,7 @@ where
         Ok(entered) => entered,
         Err(refused) => return R::from_result(Err(refused.into())),
     };
-    let (result, aftermath) = live(scope, rules, body).await;
+    let (result, aftermath, _) = live(scope, rules, body).await;
     if let Some(held) = held {
         // What was committed stays so; a lock that cannot be opened is on record.
         let _ = held.open(options.site).await;
@@ -76,7 +79,7 @@ async fn live<DB, R, F>(
     mut scope: Scope<DB>,
     rules: Rules<R::Ok, R::Error>,
     body: F,
-) -> (R, Option<Aftermath>)
+) -> (R, Option<Aftermath>, Ending)
 where
     DB: Dialect,
     R: TransactionResult,
@@ -99,7 +102,18 @@ where
         Ok(()) => result,
         Err(error) => Err(error.into()),
     });
-    (result, scope.aftermath())
+    (result, scope.aftermath(), scope.ending)
+}
+
+/// Whether a scope is worth another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It is not: it has committed, or failed for reasons of its own, or owned nothing.
+    Final,
+    /// A conflict with others has rolled it back.
+    Conflict,
+    /// Nobody knows whether it has committed.
+    Unknown,
 }
 
 /// What the owner of a scope wants of it at its end.
@@ -134,6 +148,7 @@ pub(crate) struct Scope<DB: Dialect> {
     role: Option<Role<DB>>,
     /// What its end has made due.
     aftermath: Option<Aftermath>,
+    ending: Ending,
 }
 
 /// What a scope has of a transaction.
@@ -349,6 +364,7 @@ impl<DB: Dialect> Scope<DB> {
             frame,
             role: Some(role),
             aftermath: None,
+            ending: Ending::Final,
         }
     }
 
@@ -447,6 +463,7 @@ impl<DB: Dialect> Scope<DB> {
         self.aftermath = match self.role.take() {
             Some(Role::Owner(transaction)) => {
                 let completion = completion(transaction.root(), kept, ended);
+                self.ending = ending(transaction.root(), completion, ended);
                 transaction.aftermath(completion)
             }
             Some(Role::Savepoint(transaction, level)) if !kept || ended.is_err() => {
@@ -532,6 +549,19 @@ fn completion(root: &Arc<Level>, kept: bool, ended: &Result<(), Error>) -> Compl
         Ok(()) if kept => Completion::Committed,
         _ if has_ended_early(root) => Completion::Unknown,
         _ => Completion::RolledBack,
+    }
+}
+
+fn ending(root: &Arc<Level>, completion: Completion, ended: &Result<(), Error>) -> Ending {
+    let refused = match ended {
+        Err(Error::Commit { retryable, .. }) => *retryable,
+        _ => false,
+    };
+    let doomed = root.verdict().is_some_and(|doom| doom.cause.is_retryable());
+    match completion {
+        Completion::Unknown => Ending::Unknown,
+        Completion::RolledBack if doomed || refused => Ending::Conflict,
+        Completion::Committed | Completion::RolledBack => Ending::Final,
     }
 }
 

@@ -1,0 +1,90 @@
+//! A scope that is run again after a conflict.
+
+use std::sync::Arc;
+
+use super::{Ending, Position, Scope, live};
+use crate::aftermath::{self, Aftermath};
+use crate::chain;
+use crate::dialect::Dialect;
+use crate::error::Error;
+use crate::propagation::Entry;
+use crate::result::TransactionResult;
+use crate::retry::Retry;
+use crate::rules::RuledOptions;
+use crate::source::Source;
+
+/// The attempts at one scope.
+pub(crate) struct Attempts<DB: Dialect, T, E> {
+    source: Arc<Source<DB>>,
+    options: RuledOptions<T, E>,
+    retry: Retry,
+    made: u32,
+    /// What the last attempt has left to do.
+    aftermath: Option<Aftermath>,
+}
+
+impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
+    pub(crate) fn new(source: &Arc<Source<DB>>, options: RuledOptions<T, E>, retry: Retry) -> Self {
+        Self {
+            source: Arc::clone(source),
+            options,
+            retry,
+            made: 0,
+            aftermath: None,
+        }
+    }
+
+    /// Makes an attempt; `None` if another one is to follow, which may be made at once.
+    pub(crate) async fn make<R, F>(&mut self, body: F) -> Option<R>
+    where
+        R: TransactionResult<Ok = T, Error = E>,
+        F: AsyncFnOnce() -> R,
+    {
+        let RuledOptions { options, rules } = self.options;
+        let scope = self
+            .check_ownership()
+            .and_then(|()| Scope::enter(&self.source, &options));
+        let scope = match scope {
+            Ok(scope) => scope,
+            Err(refused) => return Some(R::from_result(Err(refused.into()))),
+        };
+        let (result, aftermath, ending) = live(scope, rules, body).await;
+        self.made += 1;
+        let wait = match ending {
+            Ending::Conflict => self.retry.wait_after(self.made),
+            Ending::Unknown if self.retry.is_idempotent() => self.retry.wait_after(self.made),
+            Ending::Unknown | Ending::Final => None,
+        };
+        let Some(wait) = wait else {
+            if ending == Ending::Conflict {
+                tracing::warn!(scope = %options.site, attempts = self.made, "the last attempt has ended in a conflict too");
+            }
+            self.aftermath = aftermath;
+            return Some(result);
+        };
+        if let Some(aftermath) = aftermath {
+            aftermath.discard();
+        }
+        tracing::debug!(scope = %options.site, attempt = self.made, ?wait, "a conflict; the scope is run again");
+        tokio::time::sleep(wait).await;
+        None
+    }
+
+    /// Runs the hooks of the last attempt.
+    pub(crate) async fn settle(self) {
+        aftermath::settle(self.aftermath).await;
+    }
+
+    /// Only the owner of a transaction can begin it anew.
+    fn check_ownership(&self) -> Result<(), Error> {
+        let options = &self.options.options;
+        let position = chain::current(|frame| Position::nearest(&self.source, frame));
+        match options.propagation.entry(position.is_some()) {
+            Entry::Begin | Entry::BeginUnderLock => Ok(()),
+            _ => Err(Error::RetryWithoutOwnership {
+                function: options.site,
+                propagation: options.propagation,
+            }),
+        }
+    }
+}
