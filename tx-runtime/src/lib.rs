@@ -151,6 +151,8 @@ pub use dialect::Dialect;
 pub use error::{Error, Outcome};
 pub use held_lock::HeldLock;
 pub use hook::{Completion, HookFailure, HookKind, HookResult};
+#[cfg(feature = "redis")]
+pub use lock::RedisLocks;
 pub use lock::{
     Fence, LocalLocks, Lock, LockFailure, LockFuture, LockHold, LockProvider, LockQueue,
     LockRequest,

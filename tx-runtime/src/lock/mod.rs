@@ -10,9 +10,13 @@ mod held;
 mod local;
 mod provider;
 mod queue;
+#[cfg(feature = "redis")]
+mod redis;
 mod request;
 mod taking;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisLocks;
 pub(crate) use adopted::{Adopted, Taking};
 pub(crate) use held::{DOUBT_LIMIT, Held};
 pub use local::LocalLocks;
