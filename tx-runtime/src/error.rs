@@ -372,6 +372,24 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
+    /// The database has no table for the numbers of leases.
+    #[error(
+        "{function}: the lock `{key}` is a lease, which may run out too early; its number must be \
+         checked in this very database, but there is no table `tx_fence` here: call \
+         `Db::create_fence_table()` once, or put `Db::fence_table()` into a migration: {create}"
+    )]
+    NoFenceTable {
+        /// The function that ran under the lock.
+        function: Site,
+        /// The lock's name.
+        key: String,
+        /// The statement that creates the table.
+        create: &'static str,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+    },
+
     /// A lock was lost while it was relied on: its lease ran out, or its session ended. What
     /// was done under it is rolled back.
     #[error(
@@ -445,6 +463,9 @@ impl Error {
             Self::Database(error) | Self::Savepoint { source: error, .. } => {
                 crate::dialect::is_retryable(error)
             }
+            Self::LockUnavailable { source, .. } => source
+                .downcast_ref::<sqlx::Error>()
+                .is_some_and(crate::dialect::is_retryable),
             _ => false,
         }
     }

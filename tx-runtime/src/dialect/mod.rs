@@ -236,6 +236,11 @@ pub trait Dialect: Driver + sealed::Sealed {
         token: i64,
     ) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
 
+    /// Whether `error`, answered to [`fence`](Self::fence), says that its table is missing.
+    #[doc(hidden)]
+    #[must_use]
+    fn lacks_fence_table(error: &sqlx::Error) -> bool;
+
     /// The table of [`fence`](Self::fence).
     #[doc(hidden)]
     const FENCE_TABLE: &'static str;

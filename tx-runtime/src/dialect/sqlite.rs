@@ -170,6 +170,10 @@ impl Dialect for Sqlite {
         Ok(Some(seen).filter(|seen| *seen > token))
     }
 
+    fn lacks_fence_table(error: &sqlx::Error) -> bool {
+        says(error, "no such table: tx_fence")
+    }
+
     const FENCE_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS tx_fence (\
          name TEXT PRIMARY KEY, \
          token INTEGER NOT NULL)";

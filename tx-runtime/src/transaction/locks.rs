@@ -157,11 +157,7 @@ impl<DB: Dialect> Transaction<DB> {
         let task = Task::Fence(fence, answer.another());
         perform(wire, &self.root, function, task)
             .await
-            .map_err(|source| Error::LockUnavailable {
-                function,
-                key: key.clone(),
-                source: source.into(),
-            })?;
+            .map_err(|source| fence_failed::<DB>(source, function, &key))?;
         let Some(seen) = answer.take().map_err(Error::Database)? else {
             return Ok(());
         };
@@ -196,6 +192,24 @@ async fn perform<DB: Dialect>(
     };
     let done = wire.perform(step, Operation::Task(task)).await;
     done.map(drop)
+}
+
+/// Why a token could not be written down, in words that help.
+fn fence_failed<DB: Dialect>(source: sqlx::Error, function: Site, key: &str) -> Error {
+    let key = key.to_owned();
+    if DB::lacks_fence_table(&source) {
+        return Error::NoFenceTable {
+            function,
+            key,
+            create: DB::FENCE_TABLE,
+            source,
+        };
+    }
+    Error::LockUnavailable {
+        function,
+        key,
+        source: source.into(),
+    }
 }
 
 /// A lock that was not free in time, said so.

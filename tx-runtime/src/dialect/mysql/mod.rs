@@ -20,6 +20,7 @@ const SNAPSHOT_CONFLICT: u16 = 1020;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 const LOCK_NOWAIT: u16 = 3572;
 const NO_SUCH_SAVEPOINT: u16 = 1305;
+const NO_SUCH_TABLE: u16 = 1146;
 
 fn number(error: &sqlx::Error) -> Option<u16> {
     let database = error.as_database_error()?;
@@ -188,6 +189,10 @@ impl Dialect for MySql {
         token: i64,
     ) -> Result<Option<i64>, sqlx::Error> {
         lock::fence(connection, key, token).await
+    }
+
+    fn lacks_fence_table(error: &sqlx::Error) -> bool {
+        number(error) == Some(NO_SUCH_TABLE)
     }
 
     const FENCE_TABLE: &'static str = lock::FENCE_TABLE;

@@ -20,6 +20,7 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 const ACTIVE_TRANSACTION: &str = "25001";
 const ABORTED_TRANSACTION: &str = "25P02";
 const NO_ACTIVE_TRANSACTION: &str = "25P01";
+const UNDEFINED_TABLE: &str = "42P01";
 
 fn code(error: &sqlx::Error) -> Option<&str> {
     let database = error.as_database_error()?;
@@ -164,6 +165,10 @@ impl Dialect for Postgres {
         token: i64,
     ) -> Result<Option<i64>, sqlx::Error> {
         lock::fence(connection, key, token).await
+    }
+
+    fn lacks_fence_table(error: &sqlx::Error) -> bool {
+        code(error) == Some(UNDEFINED_TABLE)
     }
 
     const FENCE_TABLE: &'static str = lock::FENCE_TABLE;
