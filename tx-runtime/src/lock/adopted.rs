@@ -17,11 +17,19 @@ pub(crate) struct Adopted {
 #[derive(Clone, Debug)]
 struct Adoption {
     held: Arc<Held>,
-    /// Taken when statements had run already, whose snapshot may be older than the lock.
-    late: bool,
-    settled: bool,
-    /// Whether it is on the transaction's own connection, whose COMMIT opens it.
-    own: bool,
+    standing: Standing,
+}
+
+/// How far the transaction is prepared for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Not yet. `late`: taken when statements had run already, whose snapshot may be older
+    /// than the lock.
+    Unsettled { late: bool },
+    /// Prepared. `in_savepoint`: what prepared it goes with a savepoint that is rolled back.
+    Settled { in_savepoint: bool },
+    /// On the transaction's own connection, whose COMMIT opens it.
+    Own,
 }
 
 /// A lock that the transaction has yet to be prepared for.
@@ -38,14 +46,10 @@ impl Adopted {
             if adopted.iter().any(|known| Arc::ptr_eq(&known.held, &held)) {
                 continue;
             }
-            adopted.push(Adoption {
-                held,
-                late: begun,
-                settled: false,
-                own: false,
-            });
-            self.unsettled.store(true, Ordering::Release);
+            let standing = Standing::Unsettled { late: begun };
+            adopted.push(Adoption { held, standing });
         }
+        self.recount(&adopted);
     }
 
     /// As [`adopt`](Self::adopt), for a lock that was taken on the transaction's own
@@ -53,21 +57,9 @@ impl Adopted {
     pub(crate) fn adopt_own(&self, held: Arc<Held>) {
         let mut adopted = self.lock();
         adopted.retain(|adoption| !Arc::ptr_eq(&adoption.held, &held));
-        adopted.push(Adoption {
-            held,
-            late: false,
-            settled: true,
-            own: true,
-        });
-        self.unsettled
-            .store(adopted.iter().any(|a| !a.settled), Ordering::Release);
-    }
-
-    /// The locks on the transaction's own connection (`own`), or all the others.
-    pub(crate) fn those(&self, own: bool) -> Vec<Arc<Held>> {
-        let adopted = self.lock();
-        let wanted = adopted.iter().filter(|adoption| adoption.own == own);
-        wanted.map(|adoption| Arc::clone(&adoption.held)).collect()
+        let standing = Standing::Own;
+        adopted.push(Adoption { held, standing });
+        self.recount(&adopted);
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -77,38 +69,49 @@ impl Adopted {
     /// The locks that the transaction has yet to be prepared for.
     pub(crate) fn unsettled(&self) -> Vec<Unsettled> {
         let adopted = self.lock();
-        let unsettled = adopted.iter().filter(|adoption| !adoption.settled);
-        unsettled
-            .map(|adoption| Unsettled {
-                held: Arc::clone(&adoption.held),
-                late: adoption.late,
-            })
-            .collect()
+        let unsettled = adopted.iter().filter_map(|adoption| {
+            let Standing::Unsettled { late } = adoption.standing else {
+                return None;
+            };
+            let held = Arc::clone(&adoption.held);
+            Some(Unsettled { held, late })
+        });
+        unsettled.collect()
     }
 
-    pub(crate) fn settle(&self, held: &Arc<Held>) {
+    /// The transaction is prepared for `held`. `in_savepoint`: until a savepoint ends.
+    pub(crate) fn settle(&self, held: &Arc<Held>, in_savepoint: bool) {
         let mut adopted = self.lock();
         for adoption in &mut *adopted {
             if Arc::ptr_eq(&adoption.held, held) {
-                adoption.settled = true;
+                adoption.standing = Standing::Settled { in_savepoint };
             }
         }
-        self.unsettled
-            .store(adopted.iter().any(|a| !a.settled), Ordering::Release);
+        self.recount(&adopted);
+    }
+
+    /// A savepoint has ended, maybe with what was prepared in it.
+    pub(crate) fn unsettle(&self) {
+        let mut adopted = self.lock();
+        for adoption in &mut *adopted {
+            if adoption.standing == (Standing::Settled { in_savepoint: true }) {
+                adoption.standing = Standing::Unsettled { late: false };
+            }
+        }
+        self.recount(&adopted);
     }
 
     pub(crate) fn has_settled(&self, held: &Arc<Held>) -> bool {
         let adopted = self.lock();
-        let mut settled = adopted.iter().filter(|adoption| adoption.settled);
-        settled.any(|adoption| Arc::ptr_eq(&adoption.held, held))
+        let known = adopted.iter().find(|known| Arc::ptr_eq(&known.held, held));
+        known.is_some_and(|known| !matches!(known.standing, Standing::Unsettled { .. }))
     }
 
     /// Lets go of a lock that nothing may run under here.
     pub(crate) fn refuse(&self, held: &Arc<Held>) {
         let mut adopted = self.lock();
         adopted.retain(|adoption| !Arc::ptr_eq(&adoption.held, held));
-        self.unsettled
-            .store(adopted.iter().any(|a| !a.settled), Ordering::Release);
+        self.recount(&adopted);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -118,6 +121,15 @@ impl Adopted {
     pub(crate) fn all(&self) -> Vec<Arc<Held>> {
         let adopted = self.lock();
         adopted.iter().map(|a| Arc::clone(&a.held)).collect()
+    }
+
+    /// The locks on the transaction's own connection (`own`), or all the others.
+    pub(crate) fn those(&self, own: bool) -> Vec<Arc<Held>> {
+        let adopted = self.lock();
+        let wanted = adopted
+            .iter()
+            .filter(|adoption| (adoption.standing == Standing::Own) == own);
+        wanted.map(|adoption| Arc::clone(&adoption.held)).collect()
     }
 
     pub(crate) fn has(&self, queue: &LockQueue, key: &str) -> bool {
@@ -134,12 +146,21 @@ impl Adopted {
     /// The transaction has ended.
     pub(crate) fn let_go(&self) {
         let adopted = std::mem::take(&mut *self.lock());
-        for adoption in adopted.iter().filter(|adoption| adoption.own) {
-            adoption.held.end();
+        for adoption in &adopted {
+            if adoption.standing == Standing::Own {
+                adoption.held.end();
+            }
         }
         // Out of the mutex: the last reference opens the lock.
         drop(adopted);
         self.unsettled.store(false, Ordering::Release);
+    }
+
+    fn recount(&self, adopted: &[Adoption]) {
+        let unsettled = adopted
+            .iter()
+            .any(|adoption| matches!(adoption.standing, Standing::Unsettled { .. }));
+        self.unsettled.store(unsettled, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Adoption>> {

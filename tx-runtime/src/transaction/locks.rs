@@ -100,17 +100,19 @@ impl<DB: Dialect> Transaction<DB> {
                 self.adopted.refuse(&held);
                 return Err(refused);
             }
-            let fences = held.fences();
+            let mut fences = held.fences();
             if level.is_read_only() && !fences.is_empty() {
                 // Here they cannot be written down, and there is nothing to protect.
                 continue;
             }
-            if !self.is_fenced_further_out(&held) {
-                for fence in fences {
-                    self.fence(wire, function, &held, fence).await?;
-                }
+            if self.is_fenced_further_out(&held) {
+                fences.clear();
             }
-            self.adopted.settle(&held);
+            let in_savepoint = !fences.is_empty() && wire.innermost_savepoint().is_some();
+            for fence in fences {
+                self.fence(wire, function, &held, fence).await?;
+            }
+            self.adopted.settle(&held, in_savepoint);
         }
         Ok(())
     }

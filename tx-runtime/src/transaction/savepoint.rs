@@ -81,12 +81,15 @@ impl<DB: Dialect> Transaction<DB> {
         if self.root.own_doom().is_some() {
             return Ok(());
         }
-        close_on_server(&mut wire, level, keep).await
+        let closed = close_on_server(&mut wire, level, keep).await;
+        self.adopted.unsettle();
+        closed
     }
 
     /// A savepoint's scope was dropped: the next to use the connection rolls it back.
     pub(crate) fn abandon_savepoint(&self, level: &Arc<Level>) {
         level.finish(End::Abandoned);
+        self.adopted.unsettle();
         self.savepoint_ended.notify_waiters();
     }
 }
