@@ -385,9 +385,6 @@ pub enum Error {
         key: String,
         /// The statement that creates the table.
         create: &'static str,
-        /// The driver's error.
-        #[source]
-        source: sqlx::Error,
     },
 
     /// A lock was lost while it was relied on: its lease ran out, or its session ended. What

@@ -79,9 +79,9 @@ impl<DB: Dialect> HeldLock<DB> {
         held.retain(|held| lock.is_among(held));
         held.extend(take(lock, function).await?);
         Ok(Self {
-            held,
             source,
             function,
+            held,
         })
     }
 

@@ -210,7 +210,7 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
     }
 }
 
-impl<DB: Dialect, T, E> fmt::Debug for Attempts<DB, T, E> {
+impl<DB: Dialect, T, E> Debug for Attempts<DB, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempts").finish_non_exhaustive()
     }

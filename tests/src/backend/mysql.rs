@@ -135,7 +135,9 @@ impl Backend for MySql {
     }
 
     fn lock_name(key: &str) -> String {
-        let digits: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let digits = key
+            .bytes()
+            .fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
         format!("sha2(concat('tx_runtime:', hex(database()), ':', '{digits}'), 256)")
     }
 

@@ -1,15 +1,14 @@
 //! Group Y: scopes that are run again after a conflict, and those that are not.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Barrier, oneshot};
 use tokio::task::JoinSet;
-use tx_runtime::__private as private;
 use tx_runtime::{
     Db, Error, Isolation, Outcome, Propagation, Retry, TransactionOptions, hook_failures,
+    transactional,
 };
 use tx_tests::{Backend, Bed, case};
 
@@ -467,34 +466,13 @@ case! {
     }
 }
 
-/// What the attribute makes of a function that retries under a lock.
+#[transactional(retry(attempts = 3, backoff = "1ms..2ms"), lock = "k", db = bed.db)]
 async fn attributed<B: Backend>(bed: &mut Bed<B>, tries: &Count) -> Result<u32, Error> {
-    let db = bed.db.clone();
-    let mut attempts = private::Attempts::new(
-        &db,
-        private::options("attributed", file!(), line!()),
-        private::rules(PhantomData::<Result<u32, Error>>, |error| {
-            private::describe!(error)
-        }),
-        retry(3),
-    );
-    let body = async || {
-        loop {
-            let attempt = attempts.make(async || {
-                bed.insert(1).await?;
-                if tries.again() < 2 {
-                    raise::<B>(&bed.db).await?;
-                }
-                Ok(tries.get())
-            });
-            if let Some(result) = attempt.await {
-                break result;
-            }
-        }
-    };
-    let result = private::locked(&db, "k".into(), "attributed", file!(), line!(), body).await;
-    attempts.settle().await;
-    result
+    bed.insert(1).await?;
+    if tries.again() < 2 {
+        raise::<B>(&bed.db).await?;
+    }
+    Ok(tries.get())
 }
 
 case! {

@@ -11,8 +11,8 @@ use super::shell::Shell;
 use crate::grammar::Retry;
 use crate::item::by_value;
 
-/// `.retry(Retry::attempts(5).backoff(..))`
-pub(super) fn setting(shell: &Shell, retry: &Retry) -> TokenStream {
+/// `Retry::attempts(5).backoff(..)`
+fn setting(shell: &Shell, retry: &Retry) -> TokenStream {
     let krate = shell.krate(shell.span);
     let attempts = retry.attempts.as_ref().map(|given| given.value);
     let backoff = retry.backoff.as_ref().map(|given| {
@@ -26,49 +26,84 @@ pub(super) fn setting(shell: &Shell, retry: &Retry) -> TokenStream {
     });
     let idempotent = retry.idempotent.as_ref();
     let idempotent = idempotent.map(|_| quote_spanned!(shell.span=> .idempotent()));
-    quote_spanned!(shell.span=> .retry(#krate::Retry::attempts(#attempts) #backoff #idempotent))
+    quote_spanned!(shell.span=> #krate::Retry::attempts(#attempts) #backoff #idempotent)
+}
+
+/// What the loop needs beside the body.
+pub(super) struct Parts {
+    pub(super) db: TokenStream,
+    pub(super) lock: Option<TokenStream>,
+    pub(super) name: TokenStream,
+    pub(super) settings: TokenStream,
+    pub(super) rules: TokenStream,
 }
 
 // Output:
-//     let mut __tx_attempts = __private::attempts(&__tx_db, OPTIONS, RULES);
-//     loop {
-//         let __tx_attempt = __tx_attempts.attempt(async || {
+//     let mut __tx_attempts =
+//         __private::Attempts::new(&__tx_db, OPTIONS, RULES, Retry::attempts(5));
+//     let __tx_result = loop {
+//         let __tx_attempt = __tx_attempts.make(async || {
 //             let asset = __private::again(&asset);
 //             BODY
 //         });
 //         if let Some(__tx_result) = __tx_attempt.await { break __tx_result; }
-//     }
-pub(super) fn expand(
-    shell: &Shell,
-    db: &TokenStream,
-    lock: Option<&TokenStream>,
-    settings: &TokenStream,
-    rules: &TokenStream,
-) -> TokenStream {
+//     };
+//     __tx_attempts.settle().await;
+//     __tx_result
+pub(super) fn expand(shell: &Shell, retry: &Retry, parts: Parts) -> TokenStream {
     let krate = shell.krate(shell.span);
-    let name = if lock.is_some() {
-        "attempts_locked"
-    } else {
-        "attempts"
-    };
-    let attempts = Ident::new(name, shell.span);
-    let lock = lock.into_iter();
+    let Parts {
+        db,
+        lock,
+        name,
+        settings,
+        rules,
+    } = parts;
+    let retry = setting(shell, retry);
     let mut function = shell.function(|body| {
         let closure = shell.closure(Some(&clones(shell)), body);
-        quote_spanned!(shell.span=>
-            #db
-            let mut __tx_attempts =
-                #krate::__private::#attempts(&__tx_db, #(#lock,)* #settings, #rules);
+        let attempts = quote_spanned!(shell.span=>
             loop {
-                let __tx_attempt = __tx_attempts.attempt(#closure);
+                let __tx_attempt = __tx_attempts.make(#closure);
                 if let ::core::option::Option::Some(__tx_result) = __tx_attempt.await {
                     break __tx_result;
                 }
             }
+        );
+        let attempts = under(shell, lock.as_ref(), &name, attempts);
+        quote_spanned!(shell.span=>
+            #db
+            let mut __tx_attempts =
+                #krate::__private::Attempts::new(&__tx_db, #settings, #rules, #retry);
+            let __tx_result = #attempts;
+            __tx_attempts.settle().await;
+            __tx_result
         )
     });
     without_mut(&mut function.sig);
     function.into_token_stream()
+}
+
+/// The lock is held over all attempts.
+fn under(
+    shell: &Shell,
+    lock: Option<&TokenStream>,
+    name: &TokenStream,
+    attempts: TokenStream,
+) -> TokenStream {
+    let Some(lock) = lock else {
+        return attempts;
+    };
+    let krate = shell.krate(shell.span);
+    quote_spanned!(shell.span=>
+        #krate::__private::locked(
+            #krate::__private::provider(&__tx_db),
+            #lock,
+            #krate::__private::site(#name),
+            async || #attempts,
+        )
+        .await
+    )
 }
 
 /// Every attempt has the arguments as the caller gave them.

@@ -33,8 +33,15 @@ pub(super) fn expand(shell: &Shell, options: &Options) -> TokenStream {
     let lock = options.lock.as_ref();
     let lock = lock.map(|lock| lock::lock(shell, &lock.value));
     let (settings, rules) = (settings(shell, options), rules(shell, options));
-    if options.retry.is_some() {
-        return retry::expand(shell, &db, lock.as_ref(), &settings, &rules);
+    if let Some(retry) = &options.retry {
+        let parts = retry::Parts {
+            db,
+            lock,
+            name: shell.name(options.name.as_ref()),
+            settings,
+            rules,
+        };
+        return retry::expand(shell, &retry.value, parts);
     }
     let function = shell.function(|body| {
         let closure = shell.closure(None, body);
@@ -81,11 +88,9 @@ fn settings(shell: &Shell, options: &Options) -> TokenStream {
         let millis = given.value;
         quote_spanned!(shell.span=> .timeout(::core::time::Duration::from_millis(#millis)))
     });
-    let retry = options.retry.as_ref();
-    let retry = retry.map(|given| retry::setting(shell, &given.value));
     quote_spanned!(shell.span=>
         #krate::__private::options(#name)
-            #propagation #isolation #read_only #timeout #retry
+            #propagation #isolation #read_only #timeout
     )
 }
 

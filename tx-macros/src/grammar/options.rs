@@ -14,7 +14,7 @@ use super::word::{Isolation, Propagation, Word, with_key, word};
 /// Words that the runtime has no meaning for yet. They are read and checked like the others and
 /// then refused by name: a rule that is silently not applied is worse than a program that does
 /// not compile.
-const NOT_YET: [&str; 3] = ["read_only", "timeout", "retry"];
+const NOT_YET: [&str; 1] = ["timeout"];
 
 /// The options of one attribute; `None` where it says nothing.
 #[derive(Default)]

@@ -204,7 +204,6 @@ fn fence_failed<DB: Dialect>(source: sqlx::Error, function: Site, key: &str) -> 
             function,
             key,
             create: DB::FENCE_TABLE,
-            source,
         };
     }
     Error::LockUnavailable {
