@@ -3,7 +3,9 @@
 //! There are two ways to that, for one question: may the asset stay added if what comes
 //! after it fails? [`register`](InterestAssets::register) says yes, and other taps wait for
 //! the short transaction of `add` only. [`register_at_once`](InterestAssets::register_at_once)
-//! says no: all is one transaction, and the lock opens when that has ended.
+//! says no: all is one transaction, which keeps the lock until it has ended. It must not read
+//! before it has the lock: MariaDB would go on showing it the time of that first read, so
+//! tx-runtime refuses (`LockAfterSnapshot`).
 
 use tx_runtime::{Db, transactional};
 
@@ -30,23 +32,17 @@ impl<DB: Store> InterestAssets<DB> {
     /// # Errors
     ///
     /// Whatever failed. The asset may be added all the same, without its notification; a
-    /// second call then turns that on.
+    /// second call then turns that on. Where an asset and its notification must come and go
+    /// together, use [`register_at_once`](Self::register_at_once).
     #[transactional]
     pub async fn register(&self, account: i64, asset: i64) -> Result<bool, Error> {
-        let is_new = self.add(account, asset).await?; // commits, and then its lock opens
+        let is_new = self.add(account, asset).await?; // commits by itself, then its lock opens
         self.turn_alarm_on(account, asset).await?;
         Ok(is_new)
     }
 
+    #[transactional(propagation = Isolated, lock = "interest-asset:{account}")]
     async fn add(&self, account: i64, asset: i64) -> Result<bool, Error> {
-        let key = format!("interest-asset:{account}");
-        self.db
-            .locked(&key, async || self.add_alone(account, asset).await)
-            .await
-    }
-
-    #[transactional(propagation = Isolated)]
-    async fn add_alone(&self, account: i64, asset: i64) -> Result<bool, Error> {
         self.find_and_save(account, asset).await
     }
 
@@ -57,20 +53,13 @@ impl<DB: Store> InterestAssets<DB> {
     /// Whatever failed; nothing is stored then.
     #[transactional]
     pub async fn register_at_once(&self, account: i64, asset: i64) -> Result<bool, Error> {
-        let is_new = self.add_joining(account, asset).await?; // its lock stays closed
+        let is_new = self.add_joining(account, asset).await?; // the lock stays with us
         self.turn_alarm_on(account, asset).await?;
         Ok(is_new) // commits, and then the lock opens
     }
 
+    #[transactional(lock = "interest-asset:{account}")]
     async fn add_joining(&self, account: i64, asset: i64) -> Result<bool, Error> {
-        let key = format!("interest-asset:{account}");
-        self.db
-            .locked(&key, async || self.add_joined(account, asset).await)
-            .await
-    }
-
-    #[transactional]
-    async fn add_joined(&self, account: i64, asset: i64) -> Result<bool, Error> {
         self.find_and_save(account, asset).await
     }
 
@@ -97,15 +86,8 @@ impl<DB: Store> InterestAssets<DB> {
     /// # Errors
     ///
     /// Whatever failed; nothing is stored then.
+    #[transactional(lock = "interest-asset:{account}")]
     pub async fn unregister(&self, account: i64, asset: i64) -> Result<bool, Error> {
-        let key = format!("interest-asset:{account}");
-        self.db
-            .locked(&key, async || self.remove(account, asset).await)
-            .await
-    }
-
-    #[transactional]
-    async fn remove(&self, account: i64, asset: i64) -> Result<bool, Error> {
         let mut row = Row::unique(DB::rows_of(&self.db, account).await?, account)?;
         let was_listed = row.remove(asset);
         if was_listed {
