@@ -44,6 +44,8 @@ pub enum CauseKind {
     Outlived,
     /// A lock that the transaction ran under had gone to somebody else.
     LockLost,
+    /// The time of a scope was over before it had finished.
+    TimedOut,
     /// `set_rollback_only` was called.
     RollbackOnly,
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::admission::Parked;
+use crate::deadline::Deadline;
 use crate::identity::DbId;
 use crate::level::Level;
 use crate::lock::{Adopted, Held, LockQueue};
@@ -23,6 +24,8 @@ tokio::task_local! {
 pub(crate) struct Frame {
     link: Link,
     parent: Option<Arc<Self>>,
+    /// The earliest one from here outwards.
+    deadline: Option<Deadline>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,44 +91,62 @@ impl ScopeLink {
 }
 
 impl Frame {
-    pub(crate) fn scope(link: ScopeLink) -> Arc<Self> {
-        Self::over_current(Link::Scope(link))
+    pub(crate) fn scope(link: ScopeLink, deadline: Option<Deadline>) -> Arc<Self> {
+        Self::over_current(Link::Scope(link), deadline)
     }
 
     /// An entry that hides the scopes around it from what runs inside. The connections that
     /// these hold stay known.
     pub(crate) fn outside(site: Site) -> Arc<Self> {
-        Self::over_current(Link::Outside(ScopeLink {
-            db: DbId::NONE,
-            site,
-            ground: Ground::Outside,
-        }))
+        Self::over_current(
+            Link::Outside(ScopeLink {
+                db: DbId::NONE,
+                site,
+                ground: Ground::Outside,
+            }),
+            None,
+        )
     }
 
     pub(crate) fn lock(held: Arc<Held>) -> Arc<Self> {
-        Self::over_current(Link::Lock(held))
+        Self::over_current(Link::Lock(held), None)
     }
 
     /// As [`lock`](Self::lock) for several.
     pub(crate) fn locked(locks: impl IntoIterator<Item = Arc<Held>>) -> Option<Arc<Self>> {
-        let over = |parent, held| {
-            let link = Link::Lock(held);
-            Some(Arc::new(Self { link, parent }))
-        };
+        let over = |parent, held| Some(Self::over(parent, Link::Lock(held), None));
         let outer = CHAIN.try_with(Arc::clone).ok();
         locks.into_iter().fold(outer, over)
     }
 
     /// The scope of this frame once more, as the innermost entry of the running chain.
     pub(crate) fn again(&self) -> Arc<Self> {
-        Self::over_current(self.link.clone())
+        Self::over_current(self.link.clone(), self.deadline)
     }
 
-    fn over_current(link: Link) -> Arc<Self> {
+    fn over_current(link: Link, own: Option<Deadline>) -> Arc<Self> {
+        Self::over(CHAIN.try_with(Arc::clone).ok(), link, own)
+    }
+
+    fn over(parent: Option<Arc<Self>>, link: Link, own: Option<Deadline>) -> Arc<Self> {
+        let around = parent.as_ref().and_then(|frame| frame.deadline);
         Arc::new(Self {
             link,
-            parent: CHAIN.try_with(Arc::clone).ok(),
+            parent,
+            deadline: Deadline::earlier(own, around),
         })
+    }
+
+    /// The scope that this frame is the entry of.
+    pub(crate) fn own_scope(&self) -> Option<&ScopeLink> {
+        match &self.link {
+            Link::Scope(scope) => Some(scope),
+            Link::Lock(_) | Link::Outside(_) => None,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        self.deadline
     }
 
     /// The innermost scope of `db` from this frame outwards.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Doom};
 use crate::hook::HookFailure;
 use crate::options::Isolation;
 use crate::propagation::Propagation;
@@ -128,6 +128,21 @@ pub enum Error {
         /// The function that doomed the transaction.
         by: Site,
         /// What happened in it.
+        #[source]
+        cause: Cause,
+    },
+
+    /// The time of the scope, or of one that it runs in or that has joined it, was over.
+    #[error(
+        "{function} was rolled back: the time of {by} was over: {cause}; give it a longer \
+         `timeout`, or less to do"
+    )]
+    TimedOut {
+        /// The function that was rolled back or refused.
+        function: Site,
+        /// The function whose time it was.
+        by: Site,
+        /// The limit, in words.
         #[source]
         cause: Cause,
     },
@@ -485,6 +500,14 @@ impl Error {
                 Outcome::Unknown
             }
             _ => Outcome::RolledBack,
+        }
+    }
+
+    pub(crate) fn timed_out(function: Site, doom: &Doom) -> Self {
+        Self::TimedOut {
+            function,
+            by: doom.by,
+            cause: doom.cause.clone(),
         }
     }
 

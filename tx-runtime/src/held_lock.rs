@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::chain::{self, Frame, parked};
+use crate::deadline::{self, Deadline};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::lock::{Bound, Held};
@@ -12,13 +13,21 @@ use crate::site::Site;
 use crate::source::Source;
 use crate::tx::Tx;
 
-/// Runs `body` under `lock`, as far as the chain does not hold it already.
-pub(crate) async fn locked<T, E, F>(lock: Bound, function: Site, body: F) -> Result<T, E>
+/// Runs `body` under `lock`, as far as the chain does not hold it already. `deadline`: how long
+/// the lock is waited for, if that is not as long as the lock says.
+pub(crate) async fn locked<T, E, F>(
+    lock: Bound,
+    function: Site,
+    deadline: Option<Deadline>,
+    body: F,
+) -> Result<T, E>
 where
     E: From<Error>,
     F: AsyncFnOnce() -> Result<T, E>,
 {
-    let Some(held) = take(lock, function).await? else {
+    let taken = deadline::race(deadline, take(lock, function)).await;
+    let taken = taken.unwrap_or_else(|late| Err(Error::timed_out(function, &late.doom())));
+    let Some(held) = taken? else {
         return body().await;
     };
     let frame = Frame::lock(Arc::clone(&held));

@@ -25,6 +25,8 @@ pub(crate) struct Lease<DB: Dialect> {
     clean: bool,
     /// What opens the locks that were taken on the connection for a transaction.
     owed: Vec<String>,
+    /// Whether the work on it is bound to a limit.
+    bound: bool,
     /// Where it goes when it is let go, instead of the pool.
     home: Option<Home<DB>>,
     /// Pool connections need a runtime to be dropped in, and a scope may be dropped
@@ -44,6 +46,7 @@ impl<DB: Dialect> Lease<DB> {
             connection: Some(connection),
             clean: true,
             owed: Vec::new(),
+            bound: false,
             home: None,
             runtime: Handle::current(),
             permit: Some(permit),
@@ -76,7 +79,30 @@ impl<DB: Dialect> Lease<DB> {
         }
         DB::commit(self.use_connection(), sql).await?;
         self.owed.clear();
-        self.mark_clean();
+        // Committed is committed; a connection that stays bound is closed.
+        if self.unbind().await.is_ok() {
+            self.mark_clean();
+        }
+        Ok(())
+    }
+
+    /// Binds the work on the connection to a limit, until the end of the transaction.
+    pub(crate) async fn bind(
+        &mut self,
+        limit: Option<Duration>,
+    ) -> Result<DB::Backend, sqlx::Error> {
+        self.bound = true;
+        if limit.is_some() {
+            self.owe(DB::UNBIND.map(str::to_owned));
+        }
+        DB::bind(self.use_connection(), limit).await
+    }
+
+    async fn unbind(&mut self) -> Result<(), sqlx::Error> {
+        if self.bound {
+            DB::unbind(self.use_connection()).await?;
+            self.bound = false;
+        }
         Ok(())
     }
 
@@ -112,6 +138,7 @@ impl<DB: Dialect> Lease<DB> {
             DB::control(self.use_connection(), sql).await?;
             self.owed.clear();
         }
+        self.unbind().await?;
         self.mark_clean();
         Ok(())
     }
@@ -146,6 +173,7 @@ impl<DB: Dialect> Lease<DB> {
             connection: self.connection.take(),
             clean: self.clean,
             owed: std::mem::take(&mut self.owed),
+            bound: self.bound,
             home: None,
             runtime: self.runtime.clone(),
             permit: self.permit.take(),

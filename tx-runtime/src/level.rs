@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::cause::{Cause, CauseKind, Doom};
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::site::Site;
 
@@ -20,6 +21,7 @@ pub(crate) struct Level {
     number: usize,
     /// Whether the server refuses writes here.
     read_only: bool,
+    deadline: Option<Deadline>,
     doom: OnceLock<Doom>,
     end: OnceLock<End>,
     /// Scopes that have joined and not yet ended.
@@ -38,8 +40,8 @@ pub(crate) enum End {
 }
 
 impl Level {
-    pub(crate) fn root(site: Site, read_only: bool) -> Arc<Self> {
-        Self::new(site, None, 0, read_only)
+    pub(crate) fn root(site: Site, read_only: bool, deadline: Option<Deadline>) -> Arc<Self> {
+        Self::new(site, None, 0, read_only, deadline)
     }
 
     pub(crate) fn savepoint(
@@ -47,17 +49,25 @@ impl Level {
         site: Site,
         number: usize,
         read_only: bool,
+        deadline: Option<Deadline>,
     ) -> Arc<Self> {
         let read_only = read_only || self.read_only;
-        Self::new(site, Some(Arc::clone(self)), number, read_only)
+        Self::new(site, Some(Arc::clone(self)), number, read_only, deadline)
     }
 
-    fn new(site: Site, parent: Option<Arc<Self>>, number: usize, read_only: bool) -> Arc<Self> {
+    fn new(
+        site: Site,
+        parent: Option<Arc<Self>>,
+        number: usize,
+        read_only: bool,
+        deadline: Option<Deadline>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             site,
             parent,
             number,
             read_only,
+            deadline,
             doom: OnceLock::new(),
             end: OnceLock::new(),
             participants: AtomicUsize::new(0),
@@ -68,6 +78,21 @@ impl Level {
     /// The scope that owns this level.
     pub(crate) fn site(&self) -> Site {
         self.site
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// Dooms the level, or one around it, if its time is over.
+    pub(crate) fn doom_if_late(self: &Arc<Self>) {
+        for level in self.outwards() {
+            if let Some(deadline) = level.deadline
+                && deadline.has_passed()
+            {
+                level.doom(deadline.doom());
+            }
+        }
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -196,8 +221,12 @@ impl Level {
     /// Refuses whatever `function` wants to do if the level has ended or is doomed.
     pub(crate) fn check(self: &Arc<Self>, function: Site) -> Result<(), Error> {
         self.check_open()?;
+        self.doom_if_late();
         match self.verdict() {
             None => Ok(()),
+            Some(doom) if doom.cause.kind() == CauseKind::TimedOut => {
+                Err(Error::timed_out(function, doom))
+            }
             Some(doom) => Err(Error::Doomed {
                 function,
                 by: doom.by,

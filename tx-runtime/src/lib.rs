@@ -63,6 +63,7 @@
 //! | `wire`, `session` | its connection and the one operation under way on it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
 //! | `source`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
+//! | `deadline` | when a scope must have finished |
 //! | `chain`, `level`, `lock` | the call chain; a level's verdict; named locks, their queue and providers |
 //! | `dialect` | the only place that knows which database it is on |
 //! | `options`, `rules`, `locked_options`, `propagation`, `retry`, `result` | what a scope is asked for, and what its result means |
@@ -106,6 +107,7 @@ mod chain;
 mod cleanup;
 mod database_locks;
 mod db;
+mod deadline;
 mod dialect;
 mod error;
 mod executor;

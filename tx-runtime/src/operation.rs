@@ -36,6 +36,7 @@ pub(crate) enum Task<DB: Dialect> {
     Fence(Fence, Product<Option<i64>>),
     KeepsSnapshot(Option<Isolation>, Product<bool>),
     Control(SqlStr),
+    Bind(Option<Duration>, Product<DB::Backend>),
     Commit,
     RollBack,
     Prepare(SqlStr, Vec<DB::TypeInfo>, Product<DB::Statement>),
@@ -155,6 +156,10 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
         }
         Task::KeepsSnapshot(isolation, product) => {
             product.put(DB::keeps_snapshot(lease.use_connection(), isolation).await?);
+            Ok(())
+        }
+        Task::Bind(limit, product) => {
+            product.put(lease.bind(limit).await?);
             Ok(())
         }
         Task::Commit => {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::propagation::Propagation;
 use crate::site::Site;
@@ -42,6 +45,9 @@ pub struct TransactionOptions {
     pub(crate) propagation: Propagation,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) read_only: bool,
+    pub(crate) timeout: Option<Duration>,
+    /// When the scope's time began, if that was before it was entered.
+    pub(crate) since: Option<Instant>,
 }
 
 /// What a transaction is begun with.
@@ -68,6 +74,8 @@ impl TransactionOptions {
             propagation: Propagation::Required,
             isolation: None,
             read_only: false,
+            timeout: None,
+            since: None,
         }
     }
 
@@ -102,12 +110,35 @@ impl TransactionOptions {
         self
     }
 
+    /// The time that the whole scope may take, waits for locks and connections included.
+    ///
+    /// When it is over, the body is dropped where it stands, the database is told to give up
+    /// what it is working on, and the scope is rolled back with
+    /// [`Error::TimedOut`](crate::Error::TimedOut); so it is if a body that waits for nothing
+    /// returns too late. A COMMIT that was sent is not given up. Within a longer time of the
+    /// scope around it, a shorter one counts for its own scope, and dooms a transaction that
+    /// that has joined; a longer one ends with the time around it. An explicit
+    /// [`Tx`](crate::Tx) has no body to drop: it is held to its time before each statement and
+    /// before COMMIT.
+    ///
+    /// On servers an idle or working transaction is ended by the server itself soon after its
+    /// time, also if nobody polls the scope any more. That needs one round trip after BEGIN.
+    ///
+    /// [`Duration::MAX`] is no limit, for a scope of a `Db` that has a default.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// An option that has no effect in a scope without a transaction, if one is given.
     pub(crate) const fn for_a_transaction(&self) -> Option<&'static str> {
         if self.isolation.is_some() {
             Some("isolation")
         } else if self.read_only {
             Some("read_only")
+        } else if self.timeout.is_some() {
+            Some("timeout")
         } else {
             None
         }

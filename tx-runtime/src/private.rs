@@ -246,5 +246,5 @@ where
 {
     let lock = lock.bind(|| provider);
     let body = async || body().await.into_result();
-    R::from_result(held_lock::locked(lock, function, body).await)
+    R::from_result(held_lock::locked(lock, function, None, body).await)
 }

@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) fail_early: bool,
     pub(crate) nesting_depth: usize,
     pub(crate) isolation: Option<Isolation>,
+    pub(crate) timeout: Option<Duration>,
     /// Who keeps locks, if not the database itself.
     pub(crate) locks: Option<Arc<dyn LockProvider>>,
 }
@@ -38,6 +39,7 @@ impl Default for Settings {
             fail_early: false,
             nesting_depth: 2,
             isolation: None,
+            timeout: None,
             locks: None,
         }
     }

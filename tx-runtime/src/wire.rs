@@ -99,6 +99,14 @@ impl<DB: Dialect> Wire<DB> {
         matches!(self.line, Line::Busy(Step::Commit))
     }
 
+    /// Whether what is under way may be stopped half-way.
+    pub(crate) fn is_stoppable(&self) -> bool {
+        matches!(
+            &self.line,
+            Line::Busy(Step::Statement { .. } | Step::Stream { .. })
+        )
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.line, Line::Idle)
     }

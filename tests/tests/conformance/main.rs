@@ -20,3 +20,4 @@ mod rollback_only;
 mod rules;
 mod savepoints;
 mod suspension;
+mod timeouts;

@@ -220,6 +220,7 @@ impl<DB: Dialect> Db<DB> {
         let LockedOptions { options, lock } = options.into();
         let function = options.options.site;
         let mut attempts = Attempts::new(&self.source, options, retry);
+        let deadline = attempts.deadline();
         let mut all = async || {
             loop {
                 if let Some(result) = attempts.make(async || body().await).await {
@@ -229,7 +230,7 @@ impl<DB: Dialect> Db<DB> {
         };
         let result = match lock {
             None => all().await,
-            Some(lock) => held_lock::locked(self.bind(lock), function, all).await,
+            Some(lock) => held_lock::locked(self.bind(lock), function, deadline, all).await,
         };
         attempts.settle().await;
         result
@@ -304,7 +305,7 @@ impl<DB: Dialect> Db<DB> {
     {
         let site = Site::at("locked", Location::caller());
         let lock = self.bind(lock.into());
-        async move { held_lock::locked(lock, site, body).await }
+        async move { held_lock::locked(lock, site, None, body).await }
     }
 
     /// Takes a lock and holds it in a variable.
@@ -531,6 +532,13 @@ impl<DB: Dialect> DbBuilder<DB> {
     /// The isolation level of scopes that ask for none.
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.settings.isolation = Some(isolation);
+        self
+    }
+
+    /// The time of scopes that begin a transaction and ask for none: see
+    /// [`TransactionOptions::timeout`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
         self
     }
 

@@ -12,6 +12,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,10 @@ pub struct LockMessages {
     pub open: Option<String>,
 }
 
+/// How long after the end of its time the server itself ends a transaction.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+const GRACE: Duration = Duration::from_secs(1);
+
 mod sealed {
     pub trait Sealed {}
     #[cfg(feature = "mysql")]
@@ -160,6 +165,36 @@ pub trait Dialect: Driver + sealed::Sealed {
     fn has_survived(_: &mut Self::Connection) -> impl Future<Output = bool> + Send {
         std::future::ready(true)
     }
+
+    /// What the work on a connection is told by to stop.
+    #[doc(hidden)]
+    type Backend: Clone + fmt::Debug + Send + Sync + 'static;
+
+    /// Has the server itself end the transaction some time after `limit`, if there is one, and
+    /// makes the work on the connection stoppable.
+    #[doc(hidden)]
+    fn bind(
+        connection: &mut Self::Connection,
+        limit: Option<Duration>,
+    ) -> impl Future<Output = Result<Self::Backend, sqlx::Error>> + Send;
+
+    /// What, sent behind the end of the transaction, undoes [`bind`](Self::bind).
+    #[doc(hidden)]
+    const UNBIND: Option<&'static str>;
+
+    /// Undoes what [`UNBIND`](Self::UNBIND) cannot.
+    #[doc(hidden)]
+    #[must_use]
+    fn unbind(_: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Stops what `backend` is working on; `options` lead to its server.
+    #[doc(hidden)]
+    fn interrupt(
+        options: Options<Self>,
+        backend: Self::Backend,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// What `error` means for the transaction.
     #[doc(hidden)]

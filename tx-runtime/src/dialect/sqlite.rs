@@ -1,19 +1,23 @@
 //! SQLite.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteError;
 use sqlx::{Database, SqlSafeStr, SqlStr, Sqlite, SqliteConnection};
 use sqlx_core::transaction::TransactionManager;
 
 use super::{
-    Concurrency, Dialect, Driver, Fault, Interference, LockMessages, LockTime, Options,
+    Concurrency, Dialect, Driver, Fault, GRACE, Interference, LockMessages, LockTime, Options,
     driver_independent_fault, own_sql, sql,
 };
 use crate::options::{Isolation, Terms};
 
 type Transactions = <Sqlite as Database>::TransactionManager;
+
+/// How many steps of its virtual machine a statement makes before it is asked to stop again.
+const STEPS: i32 = 1000;
 
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
@@ -97,6 +101,36 @@ impl Dialect for Sqlite {
         // scope rolls it back.
         let begun = Self::control(connection, "BEGIN".into_sql_str()).await;
         begun.is_err_and(|error| says(&error, "within a transaction"))
+    }
+
+    /// Set to have the statement fail that runs, or is the next to run.
+    type Backend = Arc<AtomicBool>;
+
+    async fn bind(
+        connection: &mut SqliteConnection,
+        limit: Option<Duration>,
+    ) -> Result<Arc<AtomicBool>, sqlx::Error> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit + GRACE));
+        let mut handle = connection.lock_handle().await?;
+        handle.set_progress_handler(STEPS, move || {
+            let late = end.is_some_and(|end| Instant::now() > end);
+            !late && !stopped.swap(false, Ordering::AcqRel)
+        });
+        Ok(stop)
+    }
+
+    const UNBIND: Option<&'static str> = None;
+
+    async fn unbind(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        connection.lock_handle().await?.remove_progress_handler();
+        Ok(())
+    }
+
+    async fn interrupt(_: Options<Self>, stop: Arc<AtomicBool>) -> Result<(), sqlx::Error> {
+        stop.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn fault(error: &sqlx::Error) -> Fault {

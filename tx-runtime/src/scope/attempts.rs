@@ -1,10 +1,14 @@
 //! A scope that is run again after a conflict.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Ending, Position, Scope, live};
+use tokio::time::Instant;
+
+use super::{Ending, Position, Scope, deadline_to_be, live};
 use crate::aftermath::{self, Aftermath};
 use crate::chain;
+use crate::deadline::Deadline;
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::propagation::Entry;
@@ -19,19 +23,31 @@ pub(crate) struct Attempts<DB: Dialect, T, E> {
     options: RuledOptions<T, E>,
     retry: Retry,
     made: u32,
+    /// The end of the time for all of them.
+    deadline: Option<Deadline>,
     /// What the last attempt has left to do.
     aftermath: Option<Aftermath>,
 }
 
 impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
-    pub(crate) fn new(source: &Arc<Source<DB>>, options: RuledOptions<T, E>, retry: Retry) -> Self {
+    pub(crate) fn new(
+        source: &Arc<Source<DB>>,
+        mut options: RuledOptions<T, E>,
+        retry: Retry,
+    ) -> Self {
+        options.options.since.get_or_insert_with(Instant::now);
         Self {
+            deadline: deadline_to_be(source, &options.options),
             source: Arc::clone(source),
             options,
             retry,
             made: 0,
             aftermath: None,
         }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        self.deadline
     }
 
     /// Makes an attempt; `None` if another one is to follow, which may be made at once.
@@ -55,7 +71,8 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
             Ending::Unknown if self.retry.is_idempotent() => self.retry.wait_after(self.made),
             Ending::Unknown | Ending::Final => None,
         };
-        let Some(wait) = wait else {
+        let in_time = |wait: &Duration| !self.deadline.is_some_and(|end| end.is_within(*wait));
+        let Some(wait) = wait.filter(in_time) else {
             if ending == Ending::Conflict {
                 tracing::warn!(scope = %options.site, attempts = self.made, "the last attempt has ended in a conflict too");
             }

@@ -6,9 +6,12 @@ mod locked;
 use std::any::Any;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::aftermath::{self, Aftermath};
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::{self, Frame, Ground, Physical, ScopeLink};
+use crate::deadline::{self, Deadline};
 use crate::dialect::Dialect;
 use crate::error::{Error, Outcome};
 use crate::hook::{Completion, HookFailure};
@@ -60,8 +63,15 @@ where
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
-    let RuledOptions { options, rules } = options;
-    let (scope, held) = match Box::pin(locked::enter(source, &options, lock)).await {
+    let RuledOptions { mut options, rules } = options;
+    options.since.get_or_insert_with(Instant::now);
+    let deadline = deadline_to_be(source, &options);
+    let entered = deadline::race(deadline, locked::enter(source, &options, lock));
+    let entered = Box::pin(entered).await.unwrap_or_else(|late| {
+        let doom = late.doom();
+        Err(Error::timed_out(options.site, &doom))
+    });
+    let (scope, held) = match entered {
         Ok(entered) => entered,
         Err(refused) => return R::from_result(Err(refused.into())),
     };
@@ -72,6 +82,17 @@ where
     }
     aftermath::settle(aftermath).await;
     result
+}
+
+/// The end of the time of a scope that is yet to be entered.
+fn deadline_to_be<DB: Dialect>(
+    source: &Source<DB>,
+    options: &TransactionOptions,
+) -> Option<Deadline> {
+    let position = chain::current(|frame| Position::nearest(source, frame));
+    let entry = options.propagation.entry(position.is_some());
+    let begins = matches!(entry, Entry::Begin | Entry::BeginUnderLock);
+    own_deadline(source, options, begins)
 }
 
 /// The body in its scope, to the end of both; what is due then is left to the caller.
@@ -85,7 +106,15 @@ where
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
-    let result = chain::within(&scope.frame, body).await.into_result();
+    let body = deadline::race(scope.deadline, chain::within(&scope.frame, body)).await;
+    let result = match body {
+        Ok(result) => result.into_result(),
+        Err(deadline) => {
+            let late = Box::pin(scope.time_out(deadline)).await;
+            let result = R::from_result(Err(late.into()));
+            return (result, scope.aftermath(), Ending::Final);
+        }
+    };
     let intent = match &result {
         Ok(value) if rules.rejects(value) => {
             Intent::GiveUp("it returned a value that its `rollback_if` rejects".to_owned())
@@ -149,6 +178,8 @@ pub(crate) struct Scope<DB: Dialect> {
     /// What its end has made due.
     aftermath: Option<Aftermath>,
     ending: Ending,
+    /// The end of its own time.
+    deadline: Option<Deadline>,
 }
 
 /// What a scope has of a transaction.
@@ -271,7 +302,8 @@ impl<DB: Dialect> Scope<DB> {
                         });
                     }
                     let outer = nearest_transaction(source, frame);
-                    Ok(Self::begin(source, options, outer, locks))
+                    let around = frame.and_then(Frame::deadline);
+                    Ok(Self::begin(source, options, outer, locks, around))
                 }
                 Entry::Autocommit => Self::autocommit(source, options),
                 Entry::RefuseWithout => Err(Error::NoTransaction {
@@ -295,16 +327,25 @@ impl<DB: Dialect> Scope<DB> {
         options: &TransactionOptions,
         outer: Option<Arc<Transaction<DB>>>,
         locks: Vec<Arc<Held>>,
+        around: Option<Deadline>,
     ) -> Self {
+        let own = own_deadline(source, options, true);
+        let deadline = Deadline::earlier(own, around);
         let terms = Terms {
             isolation: options.isolation.or(source.settings().isolation),
             read_only: options.read_only,
         };
-        let transaction = Transaction::new(Arc::clone(source), options.site, terms, outer);
+        let transaction =
+            Transaction::new(Arc::clone(source), options.site, terms, deadline, outer);
         // Whoever drops the caller drops its locks; the transaction has to outlive that.
         transaction.adopt(locks);
-        let frame = frame(source, options, Some((&transaction, transaction.root())));
-        Self::with_role(options, frame, Role::Owner(transaction))
+        let frame = frame(
+            source,
+            options,
+            Some((&transaction, transaction.root())),
+            own,
+        );
+        Self::with_role(options, frame, Role::Owner(transaction)).limited(own)
     }
 
     fn autocommit(source: &Arc<Source<DB>>, options: &TransactionOptions) -> Result<Self, Error> {
@@ -315,7 +356,7 @@ impl<DB: Dialect> Scope<DB> {
                 propagation: options.propagation,
             });
         }
-        let frame = frame::<DB>(source, options, None);
+        let frame = frame::<DB>(source, options, None, None);
         Ok(Self::with_role(options, frame, Role::Autocommit))
     }
 
@@ -338,24 +379,22 @@ impl<DB: Dialect> Scope<DB> {
         level.check(options.site)?;
         check_isolation(options, &transaction)?;
         check_read_only::<DB>(options, &level)?;
+        let own = own_deadline(source, options, false);
+        if own.is_some() {
+            transaction.expect_interrupts();
+        }
         // What is done from here on may rely on them, and is stored when it is.
         transaction.adopt(locks);
         if options.propagation != Propagation::Nested {
-            let frame = frame(source, options, Some((&transaction, &level)));
+            let frame = frame(source, options, Some((&transaction, &level)), own);
             let participation = Participation::new(level, source.settings().fail_early);
-            return Ok(Self::with_role(
-                options,
-                frame,
-                Role::Participant(participation),
-            ));
+            let role = Role::Participant(participation);
+            return Ok(Self::with_role(options, frame, role).limited(own));
         }
-        let savepoint = transaction.new_savepoint(&level, options.site, options.read_only);
-        let frame = frame(source, options, Some((&transaction, &savepoint)));
-        Ok(Self::with_role(
-            options,
-            frame,
-            Role::Savepoint(transaction, savepoint),
-        ))
+        let savepoint = transaction.new_savepoint(&level, options.site, options.read_only, own);
+        let frame = frame(source, options, Some((&transaction, &savepoint)), own);
+        let role = Role::Savepoint(transaction, savepoint);
+        Ok(Self::with_role(options, frame, role).limited(own))
     }
 
     fn with_role(options: &TransactionOptions, frame: Arc<Frame>, role: Role<DB>) -> Self {
@@ -365,7 +404,30 @@ impl<DB: Dialect> Scope<DB> {
             role: Some(role),
             aftermath: None,
             ending: Ending::Final,
+            deadline: None,
         }
+    }
+
+    /// The scope with a time of its own, which ends no later than that around it.
+    fn limited(mut self, own: Option<Deadline>) -> Self {
+        self.deadline = own.and(self.frame.deadline());
+        self
+    }
+
+    /// Ends the scope because its time is over, and says so.
+    async fn time_out(&mut self, deadline: Deadline) -> Error {
+        let doom = deadline.doom();
+        if let Some(position) = self.position() {
+            position.level.doom(doom.clone());
+            position.transaction.interrupt().await;
+        }
+        // What becomes of the transaction is told to its owner; here the time is the reason.
+        let _ = self.leave(Intent::GiveUp(doom.cause.to_string())).await;
+        Error::timed_out(self.site, &doom)
+    }
+
+    fn position(&self) -> Option<Position<DB>> {
+        self.frame.own_scope().and_then(Position::of)
     }
 
     pub(crate) fn frame(&self) -> &Arc<Frame> {
@@ -395,6 +457,10 @@ impl<DB: Dialect> Scope<DB> {
             Some(Role::Participant(part)) => Some(Arc::clone(&part.level)),
             _ => None,
         }
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.has_passed())
     }
 
     fn is_participant(&self) -> bool {
@@ -437,6 +503,7 @@ impl<DB: Dialect> Scope<DB> {
             return Ok(());
         };
         loop {
+            transaction.root().doom_if_late();
             if transaction.root().verdict().is_some() {
                 return Ok(());
             }
@@ -477,6 +544,13 @@ impl<DB: Dialect> Scope<DB> {
     fn leave_at_once(&mut self, intent: &Intent) -> Option<Result<(), Error>> {
         match (self.role.as_ref()?, intent) {
             (Role::Autocommit, _) => Some(Ok(())),
+            (Role::Participant(part), Intent::Keep(_)) if self.is_late() => {
+                part.level.doom_if_late();
+                self.deadline.map(|deadline| {
+                    part.level.doom(deadline.doom());
+                    Err(Error::timed_out(self.site, &deadline.doom()))
+                })
+            }
             (Role::Participant(part), Intent::Keep(meant)) => Some(part.keep(self.site, meant)),
             (Role::Participant(part), Intent::GiveUp(error)) => {
                 let cause = Cause::of_function(CauseKind::Returned, error.as_str());
@@ -485,6 +559,7 @@ impl<DB: Dialect> Scope<DB> {
             }
             (Role::Owner(transaction), Intent::Keep(_)) => {
                 transaction.root().doom_if_outlived();
+                transaction.root().doom_if_late();
                 let unused = transaction.root().verdict().is_none() && transaction.end_if_unused();
                 unused.then_some(Ok(()))
             }
@@ -569,6 +644,7 @@ fn frame<DB: Dialect>(
     source: &Source<DB>,
     options: &TransactionOptions,
     position: Option<(&Arc<Transaction<DB>>, &Arc<Level>)>,
+    deadline: Option<Deadline>,
 ) -> Arc<Frame> {
     let ground = match position {
         None => Ground::Autocommit,
@@ -577,11 +653,23 @@ fn frame<DB: Dialect>(
             level: Arc::clone(level),
         },
     };
-    Frame::scope(ScopeLink {
+    let link = ScopeLink {
         db: source.id(),
         site: options.site,
         ground,
-    })
+    };
+    Frame::scope(link, deadline)
+}
+
+/// The end of the time that the scope itself is given.
+fn own_deadline<DB: Dialect>(
+    source: &Source<DB>,
+    options: &TransactionOptions,
+    begins: bool,
+) -> Option<Deadline> {
+    let default = source.settings().timeout.filter(|_| begins);
+    let limit = options.timeout.or(default)?;
+    Deadline::after(limit, options.since, options.site)
 }
 
 fn check_isolation<DB: Dialect>(
@@ -666,6 +754,7 @@ async fn release<DB: Dialect>(
 ) -> Result<(), Error> {
     level.check_open()?;
     level.doom_if_outlived();
+    level.doom_if_late();
     if level.verdict().is_none() {
         match transaction.close_savepoint(level, true).await {
             Err(Error::Doomed { .. }) => {}
@@ -696,6 +785,9 @@ fn unexpected_rollback(level: &Arc<Level>, meant: Meant) -> Error {
                 kept @ Meant::Kept(_) => format!("{}; it {}", doom.cause, kept.into_text()),
             },
         };
+    }
+    if doom.cause.kind() == CauseKind::TimedOut {
+        return Error::timed_out(function, doom);
     }
     let (cause, meant) = (doom.cause.clone(), meant.into_text());
     if cause.kind() == CauseKind::EndedEarly {

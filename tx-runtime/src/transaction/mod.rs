@@ -2,6 +2,7 @@
 
 mod locks;
 mod savepoint;
+mod timeout;
 mod turn;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::admission::{Holder, Parked};
 use crate::aftermath::{self, Aftermath};
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::Physical;
+use crate::deadline::Deadline;
 use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
 use crate::hook::Completion;
@@ -60,6 +62,10 @@ pub(crate) struct Transaction<DB: Dialect> {
     /// Where to clean up if the scope is dropped outside of a runtime.
     runtime: OnceLock<Handle>,
     hooks: Hooks,
+    /// Whether a scope of it has a deadline.
+    timed: AtomicBool,
+    /// What stops the work on its connection, once that is bound.
+    backend: OnceLock<DB::Backend>,
     /// Locks under which statements of this transaction ran; they open after its end.
     adopted: Arc<Adopted>,
 }
@@ -77,13 +83,14 @@ impl<DB: Dialect> Transaction<DB> {
         source: Arc<Source<DB>>,
         owner: Site,
         terms: Terms,
+        deadline: Option<Deadline>,
         outer: Option<Arc<Self>>,
     ) -> Arc<Self> {
         let tolerant = source.tolerates_failed_statements();
         let wire = Wire::new(tolerant, source.take_spent());
         Arc::new(Self {
             source,
-            root: Level::root(owner, terms.read_only),
+            root: Level::root(owner, terms.read_only, deadline),
             terms,
             outer,
             wire: tokio::sync::Mutex::new(wire),
@@ -96,6 +103,8 @@ impl<DB: Dialect> Transaction<DB> {
             runtime: OnceLock::new(),
             adopted: Arc::default(),
             hooks: Hooks::default(),
+            timed: AtomicBool::new(deadline.is_some()),
+            backend: OnceLock::new(),
         })
     }
 
@@ -126,9 +135,10 @@ impl<DB: Dialect> Transaction<DB> {
         parent: &Arc<Level>,
         site: Site,
         read_only: bool,
+        deadline: Option<Deadline>,
     ) -> Arc<Level> {
         let number = self.savepoints.fetch_add(1, Ordering::Relaxed) + 1;
-        parent.savepoint(site, number, read_only)
+        parent.savepoint(site, number, read_only, deadline)
     }
 
     /// Keeps locks from opening before this transaction has ended.
@@ -214,6 +224,12 @@ impl<DB: Dialect> Transaction<DB> {
         let replica = self.source.replica().filter(|_| lags);
         self.on_replica.store(replica.is_some(), Ordering::Release);
         replica.unwrap_or(&self.source)
+    }
+
+    /// Where its connection came from.
+    fn used_source(&self) -> &Arc<Source<DB>> {
+        let on_replica = self.source.replica().filter(|_| self.is_on_replica());
+        on_replica.unwrap_or(&self.source)
     }
 
     pub(crate) fn is_on_replica(&self) -> bool {
@@ -339,6 +355,7 @@ impl<DB: Dialect> Transaction<DB> {
 
     /// What a dropped scope leaves to do: see the leftover through, then roll back.
     async fn clean_up(self: Arc<Self>) {
+        self.interrupt().await;
         if let Some(lease) = self.end_by_rollback().await {
             lease.hand_back().await;
         }
@@ -409,9 +426,7 @@ impl<DB: Dialect> Physical for Transaction<DB> {
 
     fn park(&self) -> Option<Parked> {
         let nesting = self.nesting.load(Ordering::Acquire);
-        let on_replica = self.source.replica().filter(|_| self.is_on_replica());
-        let source = on_replica.unwrap_or(&self.source);
-        self.has_begun().then(|| source.park(nesting))
+        self.has_begun().then(|| self.used_source().park(nesting))
     }
 }
 

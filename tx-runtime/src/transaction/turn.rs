@@ -37,6 +37,7 @@ impl<DB: Dialect> Transaction<DB> {
         let ready = at_level
             && wire.is_idle()
             && self.adopted.is_settled()
+            && !self.is_to_be_bound()
             && level.check(function).is_ok();
         ready.then_some(wire)
     }
@@ -55,6 +56,9 @@ impl<DB: Dialect> Transaction<DB> {
             self.begin(&mut wire, function, None)
                 .await
                 .map_err(Error::into_statement_error)?;
+        }
+        if self.is_to_be_bound() {
+            self.bind(&mut wire, level, function).await?;
         }
         if !self.adopted.is_settled() {
             self.settle_locks(&mut wire, level, function)

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::mysql::MySqlDatabaseError;
-use sqlx::{MySql, MySqlConnection, SqlSafeStr, SqlStr};
+use sqlx::{ConnectOptions, Connection, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr};
 
 use super::sql::{self, Words, is_one_of};
 use super::{
-    Concurrency, Dialect, Fault, Interference, LockMessages, LockTime, Options,
+    Concurrency, Dialect, Fault, GRACE, Interference, LockMessages, LockTime, Options,
     driver_independent_fault, own_sql,
 };
 use crate::options::{Isolation, Terms};
@@ -113,6 +113,48 @@ impl Dialect for MySql {
     }
 
     const READ_ONLY_SAVEPOINT: Option<&'static str> = None;
+
+    /// The server's thread.
+    type Backend = u64;
+
+    async fn bind(
+        connection: &mut MySqlConnection,
+        limit: Option<Duration>,
+    ) -> Result<u64, sqlx::Error> {
+        let sql = match limit {
+            None => "SELECT CONNECTION_ID()".to_owned(),
+            Some(limit) => {
+                // We stop it in time ourselves; this is for when nobody polls us. MySQL has no
+                // such limits, and takes the comment for one.
+                let limit = (limit + GRACE).as_secs_f64().min(1e6);
+                format!(
+                    "SET @tx_work = 0, @tx_idle = 0 /*M!100300 , \
+                     @tx_work = @@SESSION.max_statement_time, \
+                     @tx_idle = @@SESSION.idle_transaction_timeout */; \
+                     SET @tx_bound = 1 /*M!100300 , SESSION max_statement_time = {limit:.3}, \
+                     SESSION idle_transaction_timeout = {limit:.0} */; \
+                     SELECT CONNECTION_ID()"
+                )
+            }
+        };
+        sqlx::raw_sql(own_sql(sql))
+            .fetch_one(connection)
+            .await?
+            .try_get_unchecked(0)
+    }
+
+    const UNBIND: Option<&'static str> = Some(
+        "SET @tx_bound = NULL /*M!100300 , SESSION max_statement_time = COALESCE(@tx_work, @@SESSION.max_statement_time), \
+         SESSION idle_transaction_timeout = COALESCE(@tx_idle, @@SESSION.idle_transaction_timeout), \
+         @tx_work = NULL, @tx_idle = NULL */",
+    );
+
+    async fn interrupt(options: Options<Self>, backend: u64) -> Result<(), sqlx::Error> {
+        let mut connection = options.connect().await?;
+        let sql = own_sql(format!("KILL QUERY {backend}"));
+        sqlx::raw_sql(sql).execute(&mut connection).await?;
+        connection.close().await
+    }
 
     fn fault(error: &sqlx::Error) -> Fault {
         driver_independent_fault(error).unwrap_or_else(|| match number(error) {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{PgConnection, Postgres, SqlSafeStr, SqlStr};
+use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row, SqlSafeStr, SqlStr};
 
 use super::{
-    Concurrency, Dialect, Fault, Interference, LockMessages, LockTime, Options,
+    Concurrency, Dialect, Fault, GRACE, Interference, LockMessages, LockTime, Options,
     driver_independent_fault, own_sql, sql,
 };
 use crate::options::{Isolation, Terms};
@@ -94,6 +94,44 @@ impl Dialect for Postgres {
     }
 
     const READ_ONLY_SAVEPOINT: Option<&'static str> = Some("SET TRANSACTION READ ONLY");
+
+    /// The server's process.
+    type Backend = i32;
+
+    async fn bind(
+        connection: &mut PgConnection,
+        limit: Option<Duration>,
+    ) -> Result<i32, sqlx::Error> {
+        let sql = match limit {
+            None => "SELECT pg_backend_pid()".to_owned(),
+            Some(limit) => {
+                // We stop it in time ourselves; this is for when nobody polls us.
+                let limit = (limit + GRACE)
+                    .as_millis()
+                    .min(i32::MAX.unsigned_abs().into());
+                format!(
+                    "SET LOCAL statement_timeout = {limit}; \
+                     SET LOCAL idle_in_transaction_session_timeout = {limit}; \
+                     SELECT pg_backend_pid()"
+                )
+            }
+        };
+        sqlx::raw_sql(own_sql(sql))
+            .fetch_one(connection)
+            .await?
+            .try_get(0)
+    }
+
+    const UNBIND: Option<&'static str> = None;
+
+    async fn interrupt(options: Options<Self>, backend: i32) -> Result<(), sqlx::Error> {
+        let mut connection = options.connect().await?;
+        sqlx::query("SELECT pg_cancel_backend($1)")
+            .bind(backend)
+            .execute(&mut connection)
+            .await?;
+        connection.close().await
+    }
 
     fn fault(error: &sqlx::Error) -> Fault {
         driver_independent_fault(error).unwrap_or_else(|| match code(error) {

@@ -1,0 +1,501 @@
+//! Group T: scopes whose time is limited, on both sides of the wire.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use tx_runtime::{CauseKind, Error, Outcome, Propagation, Retry, TransactionOptions};
+use tx_tests::{Backend, Bed, case, poll_n};
+
+/// The time of a scope that is to be late.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// More than any test takes.
+const LONG: Duration = Duration::from_secs(50);
+
+fn limited(timeout: Duration) -> TransactionOptions {
+    TransactionOptions::new().timeout(timeout).name("limited")
+}
+
+fn mode(propagation: Propagation) -> TransactionOptions {
+    TransactionOptions::new().propagation(propagation)
+}
+
+/// Checks that `by`'s time is the reason.
+fn assert_late<T: std::fmt::Debug>(told: &Result<T, Error>, function: &str, by: &str) {
+    let Err(
+        error @ Error::TimedOut {
+            function: of,
+            by: whose,
+            cause,
+        },
+    ) = told
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!((of.name(), whose.name()), (function, by));
+    assert_eq!(cause.kind(), CauseKind::TimedOut);
+    assert_eq!(error.outcome(), Outcome::RolledBack);
+    assert!(!error.is_retryable());
+}
+
+/// A statement that takes longer than any test; if it is in `t`, it has to be rolled back.
+fn endless<B: Backend>() -> &'static str {
+    match B::LABEL {
+        "postgres" => "select pg_sleep(50)::text",
+        "mysql" => "select sleep(50)",
+        _ => {
+            "with recursive c(x) as (select 1 union all select x + 1 from c where x < 1000000000) \
+             select max(x) from c"
+        }
+    }
+}
+
+/// What the server is working on for the pool.
+async fn at_work<B: Backend>(bed: &Bed<B>) -> Vec<String> {
+    match B::LABEL {
+        "postgres" => {
+            bed.control_texts(
+                "select query from pg_stat_activity where datname = current_database() \
+                 and pid <> pg_backend_pid() and state = 'active' and backend_type = 'client backend'",
+            )
+            .await
+        }
+        "mysql" => {
+            bed.control_texts(
+                "select info from information_schema.processlist where db = database() \
+                 and id <> connection_id() and command = 'Query'",
+            )
+            .await
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Waits until it holds.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "in vain: {what}"
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+case! {
+    t_01 on sqlite, postgres, mysql;
+    "a body that sleeps beyond its time is dropped there, and nothing of it is stored";
+    async fn<B>(bed) {
+        let told = bed.db.transaction_with(limited(SHORT), async || {
+            bed.insert(1).await?;
+            sleep(LONG).await;
+            bed.insert(2).await?;
+            Ok::<_, Error>(())
+        });
+        assert_late(&told.await, "limited", "limited");
+        assert!(bed.rows().await.is_empty());
+        assert!(bed.free(1).await);
+    }
+}
+
+case! {
+    t_01_in_time on sqlite, postgres, mysql; pool = 1;
+    "a scope that ends in time is as any other, and so is the next on its connection";
+    async fn<B>(bed) {
+        for (id, options) in [(1, limited(LONG)), (2, TransactionOptions::new()), (3, limited(Duration::MAX))] {
+            let scope = bed.db.transaction_with(options, async || {
+                bed.insert(id).await?;
+                bed.db.savepoint(async || Ok::<_, Error>(bed.insert(10 + id).await?)).await
+            });
+            scope.await.unwrap();
+        }
+        assert_eq!(bed.rows().await, [1, 2, 3, 11, 12, 13]);
+    }
+}
+
+case! {
+    t_02 on sqlite, postgres, mysql; pool = 1;
+    "a statement under way is stopped on the server, and its connection goes on";
+    async fn<B>(bed) {
+        let mut pid = 0;
+        let told = bed.db.transaction_with(limited(SHORT), async || {
+            bed.insert(1).await?;
+            pid = bed.pid().await?;
+            B::texts(&bed.db, endless::<B>()).await?;
+            Ok::<_, Error>(())
+        });
+        assert_late(&told.await, "limited", "limited");
+        assert!(at_work(bed).await.is_empty(), "{:?}", at_work(bed).await);
+        assert!(bed.rows().await.is_empty());
+        let same = bed.db.transaction(async || Ok::<_, Error>(bed.pid().await?)).await.unwrap();
+        assert_eq!(same, pid);
+    }
+}
+
+case! {
+    t_03 on sqlite, postgres, mysql;
+    "what counts is the time that is left, not the whole of it for each statement";
+    async fn<B>(bed) {
+        let whole = Duration::from_secs(3);
+        let started = tokio::time::Instant::now();
+        let told = bed.db.transaction_with(limited(whole), async || {
+            bed.insert(1).await?;
+            sleep(whole * 2 / 3).await;
+            B::texts(&bed.db, endless::<B>()).await?;
+            Ok::<_, Error>(())
+        });
+        assert_late(&told.await, "limited", "limited");
+        // The whole time anew for the statement would be five thirds of it.
+        assert!(started.elapsed() < whole * 3 / 2, "{:?}", started.elapsed());
+    }
+}
+
+case! {
+    t_04 on sqlite, postgres, mysql;
+    "a body that waits for nothing and returns too late is rolled back, not committed late";
+    async fn<B>(bed) {
+        for written in [true, false] {
+            let told = bed.db.transaction_with(limited(Duration::from_millis(50)), async || {
+                if written {
+                    bed.insert(1).await?;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+                Ok::<_, Error>(())
+            });
+            assert_late(&told.await, "limited", "limited");
+        }
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
+    t_06 on sqlite, postgres, mysql;
+    "a shorter time of a function that has joined counts, and dooms the transaction";
+    async fn<B>(bed) {
+        let outer = TransactionOptions::new().timeout(LONG).name("outer");
+        for busy in [false, true] {
+            let told = bed.db.transaction_with(outer, async || {
+                bed.insert(1).await?;
+                let inner = bed.db.transaction_with(limited(SHORT), async || {
+                    if busy {
+                        B::texts(&bed.db, endless::<B>()).await?;
+                    } else {
+                        sleep(LONG).await;
+                    }
+                    Ok::<_, Error>(())
+                });
+                assert_late(&inner.await, "limited", "limited");
+                assert!(bed.db.is_rollback_only());
+                assert!(at_work(bed).await.is_empty());
+                Ok::<_, Error>(())
+            });
+            // O-25: and the owner is told of the time, not of an unexpected rollback.
+            assert_late(&told.await, "outer", "limited");
+            assert!(bed.rows().await.is_empty());
+        }
+    }
+}
+
+case! {
+    t_07 on sqlite, postgres, mysql;
+    "a Nested scope beyond its time is rolled back alone, and the outer goes on";
+    async fn<B>(bed) {
+        for outer in [TransactionOptions::new(), TransactionOptions::new().timeout(LONG)] {
+            bed.control("delete from t").await;
+            bed.db.transaction_with(outer, async || {
+                bed.insert(1).await?;
+                let nested = limited(SHORT).propagation(Propagation::Nested);
+                let told = bed.db.transaction_with(nested, async || {
+                    bed.insert(2).await?;
+                    B::texts(&bed.db, endless::<B>()).await?;
+                    Ok::<_, Error>(())
+                });
+                assert_late(&told.await, "limited", "limited");
+                assert!(at_work(bed).await.is_empty());
+                assert!(!bed.db.is_rollback_only());
+                Ok::<_, Error>(bed.insert(3).await?)
+            }).await.unwrap();
+            assert_eq!(bed.rows().await, [1, 3]);
+        }
+    }
+}
+
+case! {
+    t_08 on postgres, mysql;
+    "a transaction of its own inside a shorter time ends with that";
+    async fn<B>(bed) {
+        let new = mode(Propagation::RequiresNew).timeout(LONG);
+        let told = bed.db.transaction_with(limited(SHORT), async || {
+            bed.insert(1).await?;
+            bed.db.transaction_with(new, async || {
+                bed.insert(2).await?;
+                B::texts(&bed.db, endless::<B>()).await?;
+                Ok::<_, Error>(())
+            }).await
+        });
+        assert_late(&told.await, "limited", "limited");
+        bed.db.drain().await;
+        assert!(at_work(bed).await.is_empty());
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
+    t_09 on postgres, mysql;
+    "time that a suspended scope spends counts";
+    async fn<B>(bed) {
+        let told = bed.db.transaction_with(limited(SHORT), async || {
+            bed.insert(1).await?;
+            bed.db.transaction_with(mode(Propagation::NotSupported), async || {
+                sleep(LONG).await;
+                Ok::<_, Error>(())
+            }).await
+        });
+        assert_late(&told.await, "limited", "limited");
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
+    t_10 on sqlite, postgres, mysql;
+    "no time at all is over at once, and the longest one never";
+    async fn<B>(bed) {
+        let told = bed.db.transaction_with(limited(Duration::ZERO), async || {
+            bed.insert(1).await?;
+            Ok::<_, Error>(())
+        });
+        let told = told.await;
+        assert!(matches!(told, Err(Error::TimedOut { .. })), "{told:?}");
+        assert!(bed.rows().await.is_empty());
+        let endless = limited(Duration::MAX);
+        bed.db.transaction_with(endless, async || Ok::<_, Error>(bed.insert(1).await?)).await.unwrap();
+        assert_eq!(bed.rows().await, [1]);
+    }
+}
+
+case! {
+    t_11 on sqlite, postgres, mysql;
+    bed = Bed::<B>::build(|pool| pool, |builder| builder.timeout(SHORT));
+    "a Db's own time is that of scopes that ask for none";
+    async fn<B>(bed) {
+        let sleeps = async || {
+            bed.insert(1).await?;
+            sleep(SHORT * 2).await;
+            Ok::<_, Error>(())
+        };
+        let told = bed.db.transaction_with(TransactionOptions::new().name("default"), sleeps).await;
+        assert_late(&told, "default", "default");
+        assert!(bed.rows().await.is_empty());
+        bed.db.transaction_with(limited(LONG), sleeps).await.unwrap();
+        assert_eq!(bed.rows().await, [1]);
+        bed.control("delete from t").await;
+        bed.db.transaction_with(limited(Duration::MAX), sleeps).await.unwrap();
+        assert_eq!(bed.rows().await, [1]);
+    }
+}
+
+case! {
+    t_13 on sqlite, postgres, mysql; pool = 1;
+    "waiting for a connection, or for a lock, is part of the time";
+    async fn<B>(bed) {
+        // Z-10: it counts from the entry of the scope, not from BEGIN.
+        let held = bed.db.pool().acquire().await.unwrap();
+        let told = bed.db.transaction_with(limited(SHORT), async || Ok::<_, Error>(bed.insert(1).await?));
+        assert_late(&told.await, "limited", "limited");
+        drop(held);
+
+        let lock = bed.db.lock("k").await.unwrap();
+        let elsewhere = Arc::clone(bed);
+        let told = tokio::spawn(async move {
+            let options = limited(SHORT).lock("k");
+            elsewhere.db.transaction_with(options, async || Ok::<_, Error>(elsewhere.insert(1).await?)).await
+        });
+        assert_late(&told.await.unwrap(), "limited", "limited");
+        let elsewhere = Arc::clone(bed);
+        let told = tokio::spawn(async move {
+            let options = limited(SHORT).lock("k");
+            let retry = Retry::attempts(2);
+            elsewhere.db.retrying(retry, options, async || Ok::<_, Error>(elsewhere.insert(1).await?)).await
+        });
+        assert_late(&told.await.unwrap(), "limited", "limited");
+        lock.release().await.unwrap();
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
+    t_14 on postgres, mysql;
+    "the server frees the rows of a scope that nobody polls any more";
+    async fn<B>(bed) {
+        bed.control("insert into t (id) values (1)").await;
+        let scope = bed.db.transaction_with(limited(SHORT), async || {
+            B::exec(&bed.db, "update t set v = 'x' where id = 1").await?;
+            std::future::pending::<Result<(), Error>>().await
+        });
+        let mut scope = Box::pin(scope);
+        // Polled until the row is locked, and then no more.
+        until("the row is locked", async || {
+            let _ = futures_util::poll!(scope.as_mut());
+            !bed.free(1).await
+        }).await;
+        until("the server has ended it", async || bed.free(1).await).await;
+        // T-15: it wakes up after all.
+        assert_late(&scope.await, "limited", "limited");
+        assert_eq!(bed.control_texts("select v from t").await, ["NULL"]);
+    }
+}
+
+case! {
+    t_16 on postgres, mysql; pool = 1;
+    "the limits on the server are gone with the scope, however it has ended";
+    async fn<B>(bed) {
+        let limits = match B::LABEL {
+            "postgres" => "select current_setting('statement_timeout') || ' ' || current_setting('idle_in_transaction_session_timeout')",
+            _ => "select cast(concat(@@session.max_statement_time, ' ', @@session.idle_transaction_timeout, ' ', coalesce(@tx_work, 'none')) as char)",
+        };
+        let seen = async || B::texts(B::pool(bed.db.pool()), limits).await.unwrap();
+        let before = seen().await;
+        for end in ["commit", "rollback", "late"] {
+            let told = bed.db.transaction_with(limited(SHORT * 2), async || {
+                bed.insert(1).await?;
+                assert_ne!(B::texts(&bed.db, limits).await?, before, "there is a limit");
+                match end {
+                    "commit" => Ok(()),
+                    "rollback" => Err(Error::Database(sqlx::Error::RowNotFound)),
+                    _ => {
+                        sleep(LONG).await;
+                        Ok(())
+                    }
+                }
+            });
+            assert_eq!(told.await.is_ok(), end == "commit");
+            assert_eq!(seen().await, before, "after {end}");
+        }
+    }
+}
+
+case! {
+    t_16_own_limits on mysql;
+    bed = Bed::<B>::build(
+        |pool| pool.max_connections(1).after_connect(|connection, _| Box::pin(async move {
+            B::raw(B::on(connection), "set session max_statement_time = 77").await.map(drop)
+        })),
+        |builder| builder,
+    );
+    "a limit that the session had before is there again";
+    async fn<B>(bed) {
+        bed.db.transaction_with(limited(LONG), async || Ok::<_, Error>(bed.insert(1).await?)).await.unwrap();
+        let limit = B::texts(B::pool(bed.db.pool()), "select cast(@@session.max_statement_time as char)");
+        assert!(limit.await.unwrap()[0].starts_with("77"));
+    }
+}
+
+case! {
+    t_17 on postgres, mysql;
+    "a COMMIT that was sent in time is waited for, however long it takes";
+    async fn<B>(bed, proxy) {
+        let trap = proxy.hold_after("COMMIT");
+        let scope = bed.db.transaction_with(limited(SHORT), async || Ok::<_, Error>(bed.insert(1).await?));
+        let watch = async {
+            trap.sprung().await;
+            sleep(SHORT * 2).await;
+            trap.release();
+        };
+        let (told, ()) = tokio::join!(scope, watch);
+        told.unwrap();
+        assert_eq!(bed.rows().await, [1]);
+    }
+}
+
+case! {
+    t_18 on sqlite, postgres, mysql;
+    "a body's own error stays, although its time was over";
+    async fn<B>(bed) {
+        let told = bed.db.transaction_with(limited(Duration::from_millis(50)), async || {
+            bed.insert(1).await?;
+            std::thread::sleep(Duration::from_millis(100));
+            Err::<(), _>(Error::Database(sqlx::Error::RowNotFound))
+        });
+        let told = told.await;
+        assert!(matches!(told, Err(Error::Database(sqlx::Error::RowNotFound))), "{told:?}");
+    }
+}
+
+case! {
+    t_21_tx on sqlite, postgres, mysql;
+    "an explicit transaction is held to its time at each statement and at COMMIT";
+    async fn<B>(bed) {
+        let tx = bed.db.begin_with(limited(SHORT)).await.unwrap();
+        B::exec(&tx, "insert into t (id) values (1)").await.unwrap();
+        sleep(SHORT * 2).await;
+        let told = B::exec(&tx, "insert into t (id) values (2)").await.map_err(Error::from);
+        assert_late(&told, "limited", "limited");
+        assert_late(&tx.commit().await, "limited", "limited");
+
+        let tx = bed.db.begin_with(limited(SHORT)).await.unwrap();
+        B::exec(&tx, "insert into t (id) values (1)").await.unwrap();
+        sleep(SHORT * 2).await;
+        assert_late(&tx.commit().await, "limited", "limited");
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
+    t_22_dropped on sqlite, postgres, mysql;
+    "a limited scope that is dropped has its statement stopped as well";
+    async fn<B>(bed) {
+        let scope = bed.db.transaction_with(limited(LONG), async || {
+            bed.insert(1).await?;
+            B::texts(&bed.db, endless::<B>()).await?;
+            Ok::<_, Error>(())
+        });
+        tokio::select! {
+            ended = scope => panic!("{ended:?}"),
+            () = sleep(SHORT) => {}
+        }
+        bed.db.drain().await;
+        assert!(at_work(bed).await.is_empty());
+        assert!(bed.free(1).await);
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
+    t_23_retry on postgres;
+    "the time is that of all attempts together, and none begins after it";
+    async fn<B>(bed) {
+        // Y-10
+        let mut tries = 0;
+        let retry = Retry::attempts(100).backoff(SHORT, SHORT);
+        let told = bed.db.retrying(retry, limited(SHORT * 3), || {
+            tries += 1;
+            async {
+                B::raw(&bed.db, "do $$ begin raise exception using errcode = '40001'; end $$").await?;
+                Ok::<_, Error>(())
+            }
+        });
+        let told = told.await;
+        // The last conflict is told, which came in time.
+        assert!(matches!(told, Err(Error::Database(_))), "{told:?}");
+        assert!((2..=3).contains(&tries), "{tries}");
+    }
+}
+
+case! {
+    t_24_unpolled_forms on sqlite;
+    "a future that is polled a few times and then dropped leaves no time behind";
+    async fn<B>(bed) {
+        for polls in 1..6 {
+            let scope = bed.db.transaction_with(limited(LONG), async || Ok::<_, Error>(bed.insert(1).await?));
+            let (ended, _) = poll_n(scope, polls).await;
+            bed.db.drain().await;
+            if ended.is_some() {
+                break;
+            }
+        }
+        bed.control("delete from t").await;
+        bed.db.transaction(async || Ok::<_, Error>(bed.insert(1).await?)).await.unwrap();
+    }
+}

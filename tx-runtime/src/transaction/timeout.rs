@@ -1,0 +1,76 @@
+//! A transaction whose time is limited: bound on the server, and stopped there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Transaction;
+use crate::dialect::Dialect;
+use crate::level::Level;
+use crate::operation::{Operation, Product, Task};
+use crate::site::Site;
+use crate::wire::{Step, Wire};
+
+/// How long the server may take to be told to stop, and to do so.
+const INTERRUPT_LIMIT: Duration = Duration::from_secs(5);
+
+impl<DB: Dialect> Transaction<DB> {
+    /// A scope with a deadline has joined, or nests.
+    pub(crate) fn expect_interrupts(&self) {
+        self.timed.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection has to be bound before the next statement.
+    pub(super) fn is_to_be_bound(&self) -> bool {
+        self.timed.load(Ordering::Acquire) && self.backend.get().is_none()
+    }
+
+    /// Learns how to stop the work on the connection, and limits it if the whole transaction is
+    /// limited.
+    pub(super) async fn bind(
+        &self,
+        wire: &mut Wire<DB>,
+        level: &Arc<Level>,
+        function: Site,
+    ) -> Result<(), sqlx::Error> {
+        let backend = Product::new();
+        // Limits of a savepoint would stay when it is released.
+        let limit = self.root.deadline().map(|deadline| deadline.left());
+        let task = Task::Bind(limit, backend.another());
+        let step = Step::Statement {
+            level: Arc::clone(level),
+            function,
+        };
+        wire.perform(step, Operation::Task(task)).await?;
+        if let Ok(backend) = backend.take() {
+            let _ = self.backend.set(backend);
+        }
+        Ok(())
+    }
+
+    /// Stops what is under way on the connection for somebody who no longer waits for it.
+    pub(crate) async fn interrupt(&self) {
+        let Some(backend) = self.backend.get() else {
+            return;
+        };
+        // Kept until it has ended, so that nothing else can be hit. Whoever has it now does wait.
+        let Some(mut wire) = self.try_wire().filter(|wire| wire.is_stoppable()) else {
+            return;
+        };
+        let options = self.used_source().pool().connect_options();
+        let options = options.as_ref().clone();
+        let stopped = tokio::time::timeout(INTERRUPT_LIMIT, async {
+            let told = DB::interrupt(options, backend.clone()).await;
+            if told.is_ok() {
+                // Its error was what it was stopped for.
+                let _ = wire.finish().await;
+            }
+            told
+        });
+        match stopped.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a statement could not be stopped"),
+            Err(_) => tracing::warn!("a statement could not be stopped in time"),
+        }
+    }
+}
