@@ -123,7 +123,8 @@ impl Link {
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWER_LIMIT))
-            .set_response_timeout(Some(ANSWER_LIMIT));
+            // Each call has a limit of its own.
+            .set_response_timeout(None);
         let client = &self.0.client;
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
