@@ -5,7 +5,7 @@
 //! outside of it), does its worst, and ends with [`Bed::assert_clean`]. [`case!`] stamps that
 //! out once per database. What the server was really sent is read from a [`Proxy`].
 //!
-//! Servers are found by the module [`server`]: where there is none, its tests return early
+//! Servers are found by the modules [`server`] and [`redis`]: where there is none, its tests return early
 //! with one line on stderr, and under `CI` they fail.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod conformance;
 mod poll;
 mod private_server;
 mod proxy;
+pub mod redis;
 mod scratch;
 pub mod server;
 
@@ -23,6 +24,7 @@ pub use bed::Bed;
 pub use conformance::Case;
 pub use poll::{pending_once, poll_n};
 pub use proxy::{Jitter, Protocol, Proxy, Shape, Trap};
+pub use redis::RedisServer;
 pub use scratch::Scratch;
 
 /// For users of [`case!`], so that its expansion needs no import.

@@ -83,19 +83,24 @@ async fn try_start<B: Backend>(kind: &Kind, directory: &Path) -> Result<String, 
         run(&words(["chown", "postgres"], [directory])).await?;
     }
     run(&install).await?;
-    let mut watcher = Command::new("sh")
+    let mut watcher = watch(directory, &serve)?;
+    wait_until_it_answers::<B>(&url, &mut watcher, directory).await?;
+    Ok(url)
+}
+
+/// Runs the server that `serve` starts; it, and `directory`, end with the test process.
+pub(crate) fn watch(directory: &Path, serve: &[OsString]) -> std::io::Result<Child> {
+    Command::new("sh")
         .args(["-c", WATCHER, "tx-tests-watcher"])
         .arg(std::process::id().to_string())
         .arg(directory)
-        .args(&serve)
+        .args(serve)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         // A Ctrl-C is for the tests; the watcher still has to clean up after them.
         .process_group(0)
-        .spawn()?;
-    wait_until_it_answers::<B>(&url, &mut watcher, directory).await?;
-    Ok(url)
+        .spawn()
 }
 
 async fn wait_until_it_answers<B: Backend>(
@@ -222,12 +227,12 @@ async fn run(command: &[OsString]) -> Result<(), Failure> {
     Err(Failure::Broken(format!("{command:?} failed: {said}")))
 }
 
-fn path() -> Vec<PathBuf> {
+pub(crate) fn path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).collect()
 }
 
-fn find(program: &str, places: &[PathBuf]) -> Option<PathBuf> {
+pub(crate) fn find(program: &str, places: &[PathBuf]) -> Option<PathBuf> {
     let mut files = places.iter().map(|place| place.join(program));
     files.find(|file| file.is_file())
 }

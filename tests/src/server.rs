@@ -61,22 +61,28 @@ impl Kind {
         };
         match &url {
             Some(url) => sweep::<B>(url).await,
-            None => self.report_absence(),
+            None => report_absence(
+                self.name,
+                self.packages,
+                &format!(
+                    "set {} to the URL of a server on which databases may be created",
+                    self.variable
+                ),
+            ),
         }
         url
     }
+}
 
-    fn report_absence(&self) {
-        let line = format!(
-            "tx-tests: skipping every {} test: no server. Install {}, or set {} to the URL of a \
-             server on which databases may be created",
-            self.name, self.packages, self.variable
-        );
-        let in_ci = std::env::var("CI").is_ok_and(|ci| !matches!(ci.as_str(), "" | "0" | "false"));
-        assert!(!in_ci, "{line}. This fails because CI is set");
-        // Past the capture of the test runner, which would hide it.
-        drop(writeln!(std::io::stderr(), "{line}"));
-    }
+/// Says that the tests of `name` are skipped, unless they must not be.
+pub(crate) fn report_absence(name: &str, packages: &str, otherwise: &str) {
+    let line = format!(
+        "tx-tests: skipping every {name} test: no server. Install {packages}, or {otherwise}"
+    );
+    let in_ci = std::env::var("CI").is_ok_and(|ci| !matches!(ci.as_str(), "" | "0" | "false"));
+    assert!(!in_ci, "{line}. This fails because CI is set");
+    // Past the capture of the test runner, which would hide it.
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 /// PostgreSQL.

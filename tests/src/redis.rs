@@ -1,0 +1,220 @@
+//! Redis: the one that is found, and private ones that a test may pause, kill and restart.
+//!
+//! Found, once per process and in this order: the one that `TX_TEST_REDIS_URL` names; the one
+//! on its default local port; a private one. The variable also takes the words `private`
+//! (skip the first two) and `none` (as if nothing were installed).
+
+use std::ffi::OsString;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::{Client, FromRedisValue, RedisError};
+use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout};
+
+use crate::{private_server, scratch, server};
+
+const VARIABLE: &str = "TX_TEST_REDIS_URL";
+const LOCAL: &str = "redis://127.0.0.1:6379";
+const PACKAGE: &str = "the package `redis-server`";
+
+/// A server that does not answer within this time counts as absent.
+const KNOCK_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a private one may take to start or to die.
+const CHANGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The Redis to be shared with others: only for tests that keep to their own keys.
+///
+/// # Panics
+///
+/// If the named one does not answer, and, where `CI` is set, if there is none.
+pub async fn url() -> Option<&'static str> {
+    static FOUND: OnceCell<Option<Found>> = OnceCell::const_new();
+    let found = FOUND.get_or_init(find).await.as_ref();
+    found.map(|found| match found {
+        Found::Url(url) => url.as_str(),
+        Found::Private(server) => server.url(),
+    })
+}
+
+enum Found {
+    Url(String),
+    /// Ends with the process.
+    Private(RedisServer),
+}
+
+async fn find() -> Option<Found> {
+    let named = std::env::var(VARIABLE).unwrap_or_default();
+    let private = async || RedisServer::start().await.map(Found::Private);
+    match named.as_str() {
+        "none" | "private" => private().await,
+        "" => match knock(LOCAL).await {
+            Ok(()) => Some(Found::Url(LOCAL.to_owned())),
+            Err(_) => private().await,
+        },
+        url => {
+            if let Err(reason) = knock(url).await {
+                panic!("{VARIABLE}={url} does not answer: {reason}");
+            }
+            Some(Found::Url(url.to_owned()))
+        }
+    }
+}
+
+async fn knock(url: &str) -> Result<(), String> {
+    let answer = timeout(KNOCK_LIMIT, ask::<String>(url, &["PING"])).await;
+    let answer = answer.map_err(|_| format!("no answer within {KNOCK_LIMIT:?}"))?;
+    answer.map(drop).map_err(|error| error.to_string())
+}
+
+async fn ask<T: FromRedisValue>(url: &str, command: &[&str]) -> Result<T, RedisError> {
+    let mut connection = Client::open(url)?
+        .get_multiplexed_async_connection()
+        .await?;
+    let mut asked = redis::cmd(command[0]);
+    asked.arg(&command[1..]);
+    asked.query_async(&mut connection).await
+}
+
+/// A Redis of the test's own, empty and without persistence, ended with this value.
+#[derive(Debug)]
+pub struct RedisServer {
+    program: PathBuf,
+    port: u16,
+    url: String,
+    /// Its process, while there is one.
+    pid: Option<String>,
+}
+
+impl RedisServer {
+    /// Starts one; `None` where it is not installed.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start, and, where `CI` is set, if it is not installed.
+    pub async fn start() -> Option<Self> {
+        let unwanted = std::env::var(VARIABLE).is_ok_and(|named| named == "none");
+        let program = private_server::find("redis-server", &private_server::path());
+        let Some(program) = program.filter(|_| !unwanted) else {
+            let otherwise =
+                format!("set {VARIABLE} to the URL of one, for those that need none of their own");
+            server::report_absence("Redis", PACKAGE, &otherwise);
+            return None;
+        };
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port = free.expect("a free port").port();
+        let mut server = Self {
+            program,
+            port,
+            url: format!("redis://127.0.0.1:{port}"),
+            pid: None,
+        };
+        server.restart().await;
+        Some(server)
+    }
+
+    /// How to connect to it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Runs a command, over a connection of its own.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    pub async fn ask<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        let answer = timeout(CHANGE_LIMIT, ask(&self.url, command)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{command:?}: Redis does not answer"));
+        answer.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    /// Stops its process where it stands.
+    ///
+    /// # Panics
+    ///
+    /// If it is not running.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets its process go on.
+    ///
+    /// # Panics
+    ///
+    /// If it is not running.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Kills its process, and with it all it knew; returns when it is gone.
+    ///
+    /// # Panics
+    ///
+    /// If it is not running or does not die.
+    pub async fn kill(&mut self) {
+        self.signal("-KILL");
+        self.pid = None;
+        let deadline = Instant::now() + CHANGE_LIMIT;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            assert!(Instant::now() < deadline, "Redis does not die");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Starts it after [`kill`](Self::kill), empty, at the same place.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub async fn restart(&mut self) {
+        let directory = std::env::temp_dir().join(format!("{}_redis", scratch::fresh_name()));
+        std::fs::create_dir_all(&directory).expect("a directory for Redis");
+        let mut serve = vec![self.program.clone().into_os_string()];
+        let port = self.port.to_string();
+        let settings = [
+            ["--port", &port],
+            ["--bind", "127.0.0.1"],
+            ["--save", ""],
+            ["--appendonly", "no"],
+        ];
+        serve.extend(settings.as_flattened().iter().map(OsString::from));
+        serve.extend(["--dir".into(), directory.clone().into_os_string()]);
+        // The watcher ends by itself, soon after the server or the tests.
+        drop(private_server::watch(&directory, &serve).expect("a shell"));
+        let deadline = Instant::now() + CHANGE_LIMIT;
+        while let Err(reason) = knock(&self.url).await {
+            assert!(Instant::now() < deadline, "Redis does not start: {reason}");
+            sleep(Duration::from_millis(20)).await;
+        }
+        let info: String = self.ask(&["INFO", "server"]).await;
+        let pid = info
+            .lines()
+            .find_map(|line| line.strip_prefix("process_id:"));
+        let pid = pid.expect("Redis knows its process").trim().to_owned();
+        self.pid = Some(pid);
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.pid.as_ref().expect("it runs");
+        assert!(signalled(signal, pid), "kill {signal}");
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if let Some(pid) = &self.pid {
+            signalled("-KILL", pid);
+        }
+    }
+}
+
+fn signalled(signal: &str, pid: &str) -> bool {
+    let mut kill = Command::new("kill");
+    kill.args([signal, pid]).stderr(Stdio::null());
+    kill.status().is_ok_and(|status| status.success())
+}
