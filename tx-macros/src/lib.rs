@@ -25,6 +25,8 @@
 mod attribute;
 mod check;
 mod expand;
+#[cfg(test)]
+mod fuzz;
 mod grammar;
 mod item;
 mod pattern;

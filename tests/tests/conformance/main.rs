@@ -4,6 +4,7 @@
 //! `cargo test --test conformance -- p_ postgres` is not a filter cargo knows; name the
 //! database last: `p_05::postgres`.
 
+mod attribute;
 mod cancellation;
 mod connections;
 mod failures;

@@ -185,3 +185,17 @@ fn unknown_option<T: Keyed>(key: &Ident) -> Error {
     let message = format!("unknown {}option `{word}`\nhelp: {help}", T::OWNER);
     Error::new(key.span(), message)
 }
+
+/// Every key of every list, for those who make lists at random.
+#[cfg(test)]
+pub(crate) fn keys() -> Vec<&'static str> {
+    use super::{Exception, Lock, Locked, Options, Retry};
+    let lists = [
+        Options::KEYS,
+        Lock::KEYS,
+        Locked::KEYS,
+        Retry::KEYS,
+        Exception::KEYS,
+    ];
+    lists.concat()
+}

@@ -11,6 +11,8 @@ mod suggest;
 mod template;
 mod word;
 
+#[cfg(test)]
+pub(crate) use list::keys;
 pub(crate) use list::{Given, parse};
 pub(crate) use lock::{Lock, Locked, Wait};
 pub(crate) use options::{Exception, Options, Skip};
