@@ -36,7 +36,7 @@ fn transactional_function(args: TokenStream, item: TokenStream) -> Result<TokenS
     let function = Function::parse(item, Attr::Transactional);
     let function = function.map_err(|error| and(&mut errors, error))?;
     errors.extend(check::transactional(&function, &options, Place::Function));
-    none(available(errors, &options))?;
+    none(errors)?;
     Ok(expand::transactional(&function, &options))
 }
 
@@ -58,7 +58,7 @@ fn transactional_block(args: TokenStream, item: TokenStream) -> Result<TokenStre
             Member::Other(tokens) => members.extend(tokens.clone()),
         }
     }
-    none(available(errors, &options))?;
+    none(errors)?;
     Ok(block.with(members))
 }
 
@@ -108,14 +108,6 @@ fn misplaced_skip(args: &TokenStream) -> Option<Error> {
 fn is_covered(function: &Function, is_of_trait: bool) -> bool {
     let public = is_of_trait || !matches!(function.vis, syn::Visibility::Inherited);
     public && function.is_async() && function.under(Attr::Transactional).is_none()
-}
-
-/// The options that the runtime lacks are refused only if nothing else is wrong.
-fn available(errors: Vec<Error>, options: &Options) -> Vec<Error> {
-    if errors.is_empty() {
-        return options.not_yet().collect();
-    }
-    errors
 }
 
 fn and(errors: &mut Vec<Error>, error: Error) -> Vec<Error> {

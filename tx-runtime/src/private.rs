@@ -7,6 +7,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::db::Db;
+use crate::deadline::Deadline;
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::held_lock;
@@ -204,6 +205,12 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
         self.0.make(body).await
     }
 
+    /// When all of them must have ended.
+    #[must_use]
+    pub fn until(&self) -> Until {
+        Until(self.0.deadline())
+    }
+
     /// Runs the hooks of the last one.
     pub async fn settle(self) {
         self.0.settle().await;
@@ -238,13 +245,23 @@ pub fn provider<P: LockProvider + Clone>(provider: &P) -> Arc<dyn LockProvider> 
     Arc::new(provider.clone())
 }
 
+/// Until when a lock is waited for, if not as long as it says itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Until(Option<Deadline>);
+
 /// Runs a function's body under a lock of `provider`.
-pub async fn locked<R, F>(provider: Arc<dyn LockProvider>, lock: Lock, function: Site, body: F) -> R
+pub async fn locked<R, F>(
+    provider: Arc<dyn LockProvider>,
+    lock: Lock,
+    function: Site,
+    until: Until,
+    body: F,
+) -> R
 where
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
     let lock = lock.bind(|| provider);
     let body = async || body().await.into_result();
-    R::from_result(held_lock::locked(lock, function, None, body).await)
+    R::from_result(held_lock::locked(lock, function, until.0, body).await)
 }

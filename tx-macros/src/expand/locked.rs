@@ -19,6 +19,7 @@ use crate::grammar::Lock;
 //             __tx_on,
 //             Lock::keys([format!("report:{0}", account)]),
 //             __private::site("module::report"),
+//             __private::Until::default(),
 //             async || {
 //                 if false { return __private::never::<Result<(), Error>>(); }
 //                 { BODY }
@@ -38,6 +39,7 @@ pub(super) fn expand(shell: &Shell, lock: &Lock) -> TokenStream {
                 __tx_on,
                 #lock,
                 #krate::__private::site(#name),
+                #krate::__private::Until::default(),
                 #closure,
             )
             .await

@@ -100,6 +100,7 @@ fn under(
             #krate::__private::provider(&__tx_db),
             #lock,
             #krate::__private::site(#name),
+            __tx_attempts.until(),
             async || #attempts,
         )
         .await

@@ -11,11 +11,6 @@ use super::retry::{self, Retry};
 use super::rule::{patterns, predicate};
 use super::word::{Isolation, Propagation, Word, with_key, word};
 
-/// Words that the runtime has no meaning for yet. They are read and checked like the others and
-/// then refused by name: a rule that is silently not applied is worse than a program that does
-/// not compile.
-const NOT_YET: [&str; 1] = ["timeout"];
-
 /// The options of one attribute; `None` where it says nothing.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -116,22 +111,6 @@ impl Options {
     pub(crate) fn propagation(&self) -> Propagation {
         let given = self.propagation.as_ref();
         given.map_or(Propagation::Required, |given| given.value.meaning)
-    }
-
-    pub(crate) fn not_yet(&self) -> impl Iterator<Item = Error> {
-        let keys = [
-            self.read_only.as_ref().map(|given| &given.key),
-            self.timeout.as_ref().map(|given| &given.key),
-            self.retry.as_ref().map(|given| &given.key),
-        ];
-        let refused = keys
-            .into_iter()
-            .flatten()
-            .filter(|key| NOT_YET.iter().any(|word| key == word));
-        refused.map(|key| {
-            let message = format!("`{key}` is not available in this version\nhelp: remove it");
-            Error::new(key.span(), message)
-        })
     }
 }
 
