@@ -8,15 +8,16 @@
 //! spawned for a statement, and the connection's state is always known.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use crate::cause::{Cause, CauseKind, Doom};
+use crate::chain::Physical;
 use crate::dialect::{Dialect, Fault};
 use crate::hook::Completion;
 use crate::lease::Lease;
 use crate::level::Level;
-use crate::lock::Taking;
+use crate::lock::Held;
 use crate::operation::{Operation, Report, Task};
 use crate::rows::Rows;
 use crate::session::{Progress, Session};
@@ -64,6 +65,23 @@ pub(crate) enum Step<DB: Dialect> {
     RollBackTo(Arc<Level>),
     Commit,
     RollBack,
+}
+
+/// A lock on its way to a transaction, on the transaction's own connection: whoever sees the
+/// answer hands it over, be it that the caller is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Taking {
+    pub(crate) held: Arc<Held>,
+    /// Weak, because this may lie in the transaction's own wire.
+    pub(crate) transaction: Weak<dyn Physical>,
+}
+
+impl Taking {
+    fn succeed(self) {
+        if let Some(transaction) = self.transaction.upgrade() {
+            transaction.adopted().adopt_own(self.held);
+        }
+    }
 }
 
 impl<DB: Dialect> Wire<DB> {

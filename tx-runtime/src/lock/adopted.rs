@@ -167,17 +167,3 @@ impl Adopted {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// A lock on its way to a transaction, on the transaction's own connection: whoever sees the
-/// answer hands it over, be it that the caller is gone.
-#[derive(Clone, Debug)]
-pub(crate) struct Taking {
-    pub(crate) held: Arc<Held>,
-    pub(crate) adopted: Arc<Adopted>,
-}
-
-impl Taking {
-    pub(crate) fn succeed(self) {
-        self.adopted.adopt_own(self.held);
-    }
-}

@@ -17,7 +17,7 @@ mod taking;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLocks;
-pub(crate) use adopted::{Adopted, Taking};
+pub(crate) use adopted::Adopted;
 pub(crate) use held::{DOUBT_LIMIT, Held};
 pub use local::LocalLocks;
 pub use provider::{Fence, LockFailure, LockFuture, LockHold, LockProvider, LockRequest};

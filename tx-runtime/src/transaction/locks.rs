@@ -11,26 +11,27 @@ use crate::cause::{Cause, CauseKind, Doom};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;
-use crate::lock::{Fence, Held, Taking};
+use crate::lock::{Fence, Held};
 use crate::operation::{Operation, Product, ServerLocks, Task};
 use crate::site::Site;
-use crate::wire::{Step, Wire};
+use crate::wire::{Step, Taking, Wire};
 
 impl<DB: Dialect> Transaction<DB> {
     /// Takes locks of the server on this transaction's own connection, which keeps `held`
     /// then: with BEGIN if it has not begun. `may_be_late`: whether it was found that a lock
     /// may be taken after statements have run.
     pub(crate) async fn take_locks(
-        &self,
+        self: &Arc<Self>,
         level: &Arc<Level>,
         function: Site,
         locks: ServerLocks,
         held: &Arc<Held>,
         may_be_late: bool,
     ) -> Result<(), Error> {
+        let transaction = Arc::downgrade(self);
         let taking = Taking {
             held: Arc::clone(held),
-            adopted: Arc::clone(&self.adopted),
+            transaction,
         };
         let mut wire = self.turn(level, function).await?;
         let taken = if wire.is_unused() {

@@ -25,13 +25,13 @@ use crate::hooks::Hooks;
 use crate::lease::Lease;
 use crate::lending;
 use crate::level::{End, Level};
-use crate::lock::{Adopted, Held, Taking};
+use crate::lock::{Adopted, Held};
 use crate::operation::{Operation, ServerLocks, Task};
 use crate::options::{Isolation, Terms};
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
 use crate::statement::Answer;
-use crate::wire::{Step, Wire};
+use crate::wire::{Step, Taking, Wire};
 
 /// How long the end of a transaction waits for what is still under way on its connection (a
 /// statement whose caller is gone, a COMMIT) before it closes the connection.
@@ -67,7 +67,7 @@ pub(crate) struct Transaction<DB: Dialect> {
     /// What stops the work on its connection, once that is bound.
     backend: OnceLock<DB::Backend>,
     /// Locks under which statements of this transaction ran; they open after its end.
-    adopted: Arc<Adopted>,
+    adopted: Adopted,
 }
 
 /// How COMMIT was answered.
@@ -101,7 +101,7 @@ impl<DB: Dialect> Transaction<DB> {
             on_replica: AtomicBool::new(false),
             nesting: AtomicUsize::new(0),
             runtime: OnceLock::new(),
-            adopted: Arc::default(),
+            adopted: Adopted::default(),
             hooks: Hooks::default(),
             timed: AtomicBool::new(deadline.is_some()),
             backend: OnceLock::new(),
