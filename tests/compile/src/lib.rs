@@ -70,8 +70,14 @@ pub mod locked {
 pub mod option {
     pub mod every_isolation;
     pub mod every_propagation;
+    pub mod read_only;
     pub mod renamed_runtime;
     pub mod which_database;
+}
+
+#[path = "../cases/retry/pass"]
+pub mod retry {
+    pub mod arguments;
 }
 
 #[path = "../cases/rules/pass"]

@@ -30,7 +30,7 @@ pub async fn shadows(db: &PgDb, tx: i64, conn: i64, result: i64) -> Outcome<i64>
     struct Result;
     #[allow(dead_code)]
     struct Error;
-    #[allow(non_snake_case, clippy::unnecessary_wraps)]
+    #[allow(non_snake_case, clippy::unnecessary_wraps, clippy::result_large_err)]
     fn Ok(sum: i64) -> Outcome<i64> {
         Outcome::Ok(sum)
     }
