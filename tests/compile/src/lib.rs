@@ -72,6 +72,7 @@ pub mod option {
     pub mod every_propagation;
     pub mod read_only;
     pub mod renamed_runtime;
+    pub mod timeout;
     pub mod which_database;
 }
 

@@ -466,22 +466,29 @@ case! {
     }
 }
 
-#[transactional(retry(attempts = 3, backoff = "1ms..2ms"), lock = "k", db = bed.db)]
-async fn attributed<B: Backend>(bed: &mut Bed<B>, tries: &Count) -> Result<u32, Error> {
-    bed.insert(1).await?;
+/// Takes its argument apart.
+#[transactional(db = bed.db, retry(attempts = 3, backoff = "1ms..2ms"), lock = "{ids:?}")]
+async fn attributed<B: Backend>(
+    bed: &mut Bed<B>,
+    tries: &Count,
+    mut ids: Vec<i64>,
+) -> Result<Vec<i64>, Error> {
+    bed.insert(ids.pop().expect("the argument as it was given"))
+        .await?;
     if tries.again() < 2 {
         raise::<B>(&bed.db).await?;
     }
-    Ok(tries.get())
+    Ok(ids)
 }
 
 case! {
     y_20_attribute on postgres;
-    "the form that the attribute expands to";
+    "a function under the attribute has its arguments as they were given at every attempt";
     async fn<B>(bed) {
         let mut own = Bed::<B>::new().await.unwrap();
         let tries = Count::default();
-        assert_eq!(attributed(&mut own, &tries).await.unwrap(), 3);
+        let left = attributed(&mut own, &tries, vec![7, 1]).await.unwrap();
+        assert_eq!((left, tries.get()), (vec![7], 3));
         assert_eq!(own.rows().await, [1]);
         own.assert_clean().await;
         own.finish().await;
@@ -493,8 +500,8 @@ case! {
 fn attributed_is_send<B: Backend>(
     bed: &mut Bed<B>,
     tries: &Count,
-) -> impl Future<Output = Result<u32, Error>> + Send {
-    attributed(bed, tries)
+) -> impl Future<Output = Result<Vec<i64>, Error>> + Send {
+    attributed(bed, tries, Vec::new())
 }
 
 /// The future of attempts can go to another thread, also with what the body borrows.

@@ -10,7 +10,7 @@ mod rollback;
 mod spawn;
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
-use syn::Error;
+use syn::{Error, ReceiverKind};
 
 use crate::grammar::{Locked, Options};
 use crate::item::{Attr, Function};
@@ -44,6 +44,9 @@ pub(crate) fn transactional(function: &Function, options: &Options, place: Place
     if let Some(lock) = &options.lock {
         errors.extend(key::all(function, &lock.value));
     }
+    if let Some(retry) = &options.retry {
+        errors.extend(self_used_up(function, &retry.key));
+    }
     errors.extend(spawn::unasked(
         function,
         Attr::Transactional,
@@ -63,6 +66,19 @@ pub(crate) fn locked(function: &Function, locked: &Locked) -> Vec<Error> {
         locked.allow.as_ref(),
     ));
     errors
+}
+
+/// Arguments are cloned for each attempt, but nothing in a body can be renamed to a clone of `self`.
+fn self_used_up(function: &Function, retry: &Ident) -> Option<Error> {
+    let receiver = function.sig.receiver()?;
+    if !matches!(receiver.kind, ReceiverKind::Value) {
+        return None;
+    }
+    let message = format!(
+        "`{retry}` runs the body again, and the first attempt may have used `self` up\n\
+         help: take `&self` or `&mut self`"
+    );
+    Some(Error::new(receiver.self_token.span, message))
 }
 
 /// The first token that is `self`.

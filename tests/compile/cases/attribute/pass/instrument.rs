@@ -1,5 +1,5 @@
-//! `#[tracing::instrument]` above or below: above, its span is around the commit as well; below, it
-//! is the other way round, since the attribute that stands first is applied first.
+//! `#[tracing::instrument]` above or below: below, its span is around the commit as well; above, it
+//! is around the body alone, since the attribute that stands first is applied first.
 
 use tx_runtime::{Error, PgDb, transactional};
 

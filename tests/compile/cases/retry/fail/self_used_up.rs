@@ -1,5 +1,6 @@
-// `self` cannot be cloned behind the body's back; what the first attempt consumes, the second lacks.
-// Fix: take `&self`, or clone what is consumed.
+// Every attempt needs `self`. What the first one consumes, the second lacks, and `self` cannot be
+// replaced by a clone behind the body's back.
+// Fix: take `&self`, and clone what is consumed.
 use tx_runtime::{Error, PgDb, transactional};
 
 struct Transfer {
