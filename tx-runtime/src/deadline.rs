@@ -1,7 +1,7 @@
 //! When a scope must have finished, and who says so.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -60,11 +60,12 @@ impl Deadline {
 }
 
 /// Runs `work` until the deadline, if there is one.
+///
+/// It stays where it is: a future that is handed on by value takes its room twice.
 pub(crate) async fn race<T>(
     deadline: Option<Deadline>,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Deadline> {
-    let mut work = pin!(work);
     // In a box, so that scopes without a deadline have no room for it.
     let mut end = deadline.map(|deadline| (Box::pin(sleep_until(deadline.at)), deadline));
     poll_fn(|cx| {

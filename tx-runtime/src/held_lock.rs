@@ -1,6 +1,7 @@
 //! Locks held around a body, or in a variable.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use crate::chain::{self, Frame, parked};
@@ -25,7 +26,7 @@ where
     E: From<Error>,
     F: AsyncFnOnce() -> Result<T, E>,
 {
-    let taken = deadline::race(deadline, take(lock, function)).await;
+    let taken = deadline::race(deadline, pin!(take(lock, function))).await;
     let taken = taken.unwrap_or_else(|late| Err(Error::timed_out(function, &late.doom())));
     let Some(held) = taken? else {
         return body().await;

@@ -72,6 +72,14 @@ async fn at_work<B: Backend>(bed: &Bed<B>) -> Vec<String> {
     }
 }
 
+/// Waits until the server works on nothing for the pool; it answers before it says so.
+async fn at_rest<B: Backend>(bed: &Bed<B>) {
+    until("the server is at rest", async || {
+        at_work(bed).await.is_empty()
+    })
+    .await;
+}
+
 /// Waits until it holds.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
@@ -127,7 +135,7 @@ case! {
             Ok::<_, Error>(())
         });
         assert_late(&told.await, "limited", "limited");
-        assert!(at_work(bed).await.is_empty(), "{:?}", at_work(bed).await);
+        at_rest(bed).await;
         assert!(bed.rows().await.is_empty());
         let same = bed.db.transaction(async || Ok::<_, Error>(bed.pid().await?)).await.unwrap();
         assert_eq!(same, pid);
@@ -188,7 +196,7 @@ case! {
                 });
                 assert_late(&inner.await, "limited", "limited");
                 assert!(bed.db.is_rollback_only());
-                assert!(at_work(bed).await.is_empty());
+                at_rest(bed).await;
                 Ok::<_, Error>(())
             });
             // O-25: and the owner is told of the time, not of an unexpected rollback.
@@ -213,7 +221,7 @@ case! {
                     Ok::<_, Error>(())
                 });
                 assert_late(&told.await, "limited", "limited");
-                assert!(at_work(bed).await.is_empty());
+                at_rest(bed).await;
                 assert!(!bed.db.is_rollback_only());
                 Ok::<_, Error>(bed.insert(3).await?)
             }).await.unwrap();
@@ -237,7 +245,7 @@ case! {
         });
         assert_late(&told.await, "limited", "limited");
         bed.db.drain().await;
-        assert!(at_work(bed).await.is_empty());
+        at_rest(bed).await;
         assert!(bed.rows().await.is_empty());
     }
 }
@@ -456,7 +464,7 @@ case! {
             () = sleep(SHORT) => {}
         }
         bed.db.drain().await;
-        assert!(at_work(bed).await.is_empty());
+        at_rest(bed).await;
         assert!(bed.free(1).await);
         assert!(bed.rows().await.is_empty());
     }

@@ -4,6 +4,7 @@ mod attempts;
 mod locked;
 
 use std::any::Any;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -66,8 +67,9 @@ where
     let RuledOptions { mut options, rules } = options;
     options.since.get_or_insert_with(Instant::now);
     let deadline = deadline_to_be(source, &options);
-    let entered = deadline::race(deadline, locked::enter(source, &options, lock));
-    let entered = Box::pin(entered).await.unwrap_or_else(|late| {
+    let mut entered = Box::pin(locked::enter(source, &options, lock));
+    let entered = deadline::race(deadline, entered.as_mut()).await;
+    let entered = entered.unwrap_or_else(|late| {
         let doom = late.doom();
         Err(Error::timed_out(options.site, &doom))
     });
@@ -106,8 +108,11 @@ where
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
-    let body = deadline::race(scope.deadline, chain::within(&scope.frame, body)).await;
-    let result = match body {
+    let ended = {
+        let body = pin!(chain::within(&scope.frame, body));
+        deadline::race(scope.deadline, body).await
+    };
+    let result = match ended {
         Ok(result) => result.into_result(),
         Err(deadline) => {
             let late = Box::pin(scope.time_out(deadline)).await;
