@@ -379,3 +379,89 @@ case! {
         assert_eq!(bed.control_ints(token).await, [7]);
     }
 }
+
+case! {
+    read_only_reader on postgres, mysql; bed = fenced::<B>();
+    "what a successor reads in a transaction that can only read is not overtaken by who was there before";
+    async fn<B>(bed) {
+        let locks = Numbered::from(1);
+        let (tell_read, was_read) = oneshot::channel();
+        let (release, released) = oneshot::channel::<()>();
+        let slow = tokio::spawn({
+            let (bed, locks) = (Arc::clone(bed), locks.elsewhere());
+            async move {
+                let work = bed.db.locked(locks.lock(), async || {
+                    let work = bed.db.transaction(async || {
+                        let value = read(&bed.db).await?;
+                        tell_read.send(()).unwrap();
+                        released.await.unwrap();
+                        write(&bed.db, value + 1).await?;
+                        Ok::<_, Error>(())
+                    });
+                    work.await
+                });
+                work.await
+            }
+        });
+        was_read.await.unwrap();
+        let (tell_overtaken, overtaken) = oneshot::channel();
+        let overtaking = tokio::spawn({
+            let (bed, locks) = (Arc::clone(bed), locks.elsewhere());
+            async move {
+                let only_reads = TransactionOptions::new().read_only();
+                let work = bed.db.locked(locks.lock(), async || {
+                    let value = bed.db.transaction_with(only_reads, async || Ok::<_, Error>(read(&bed.db).await?)).await?;
+                    overtaken.await.unwrap();
+                    bed.db.transaction(async || Ok::<_, Error>(write(&bed.db, value + 1).await?)).await
+                });
+                work.await
+            }
+        });
+        until_somebody_waits(bed).await;
+        release.send(()).unwrap();
+        slow.await.unwrap().unwrap();
+        tell_overtaken.send(()).unwrap();
+        overtaking.await.unwrap().unwrap();
+        assert_eq!(stored(bed).await, 2, "an update is lost");
+    }
+}
+
+case! {
+    stale_reader on sqlite, postgres, mysql; bed = fenced::<B>();
+    "a stale holder does not even read, in a transaction that can only read";
+    async fn<B>(bed) {
+        let db = &bed.db;
+        let only_reads = TransactionOptions::new().read_only();
+        let locks = Numbered::from(7);
+        bed.control("insert into tx_fence (name, token) values ('k', 40)").await;
+        let refused = db.locked(locks.lock(), async || {
+            db.transaction_with(only_reads, async || Ok::<_, Error>(read(db).await?)).await
+        });
+        let error = refused.await.unwrap_err();
+        assert!(matches!(error, Error::LockLost { .. }), "{error}");
+        assert_eq!(locks.outrun.load(Ordering::SeqCst), 40);
+
+        bed.control("delete from tx_fence").await;
+        let done = db.locked(locks.lock(), async || {
+            let reading = db.transaction_with(only_reads, async || {
+                // It writes the token down, but not for those inside of it.
+                let inner = TransactionOptions::new().propagation(Propagation::RequiresNew);
+                let value = read(db).await?;
+                if B::SERVER {
+                    db.transaction_with(inner, async || Ok::<_, Error>(write(db, value + 5).await?)).await?;
+                }
+                Ok::<_, Error>(value)
+            });
+            reading.await
+        });
+        assert_eq!(done.await.unwrap(), 0);
+        assert_eq!(bed.control_ints("select token from tx_fence where name = 'k'").await, [8]);
+
+        bed.control("drop table tx_fence").await;
+        let refused = db.locked(locks.lock(), async || {
+            db.transaction_with(only_reads, async || Ok::<_, Error>(read(db).await?)).await
+        });
+        let error = refused.await.unwrap_err();
+        assert!(matches!(error, Error::NoFenceTable { .. }), "{error}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::SqlStr;
+use sqlx::{SqlSafeStr, SqlStr};
 use sqlx_core::describe::Describe;
 
 use crate::dialect::{Dialect, Fault, LockMessages, LockTime, own_sql};
@@ -24,6 +24,13 @@ pub(crate) enum Operation<DB: Dialect> {
 /// An operation whose result is only whether it succeeded.
 pub(crate) enum Task<DB: Dialect> {
     Begin(Terms),
+    /// After tokens were written down, in a transaction of their own.
+    BeginFenced {
+        terms: Terms,
+        fences: Vec<Fence>,
+        /// A greater token, if one was found.
+        outrun: Product<i64>,
+    },
     BeginLocked {
         terms: Terms,
         first: bool,
@@ -139,6 +146,14 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
             let begun = begin(lease, terms).await;
             mended(lease, begun).await
         }
+        Task::BeginFenced {
+            terms,
+            fences,
+            outrun,
+        } => {
+            let begun = begin_fenced(lease, terms, &fences, &outrun).await;
+            mended(lease, begun).await
+        }
         Task::BeginLocked {
             terms,
             first,
@@ -183,6 +198,27 @@ async fn begin<DB: Dialect>(lease: &mut Lease<DB>, terms: Terms) -> Result<(), s
     let sql = DB::begin_sql(terms);
     lease.owe(DB::restore_sql(terms).map(str::to_owned));
     DB::begin(lease.use_connection(), sql).await
+}
+
+async fn begin_fenced<DB: Dialect>(
+    lease: &mut Lease<DB>,
+    terms: Terms,
+    fences: &[Fence],
+    outrun: &Product<i64>,
+) -> Result<(), sqlx::Error> {
+    let writing = Terms {
+        isolation: Some(Isolation::ReadCommitted),
+        read_only: false,
+    };
+    begin(lease, writing).await?;
+    for fence in fences {
+        let seen = DB::fence(lease.use_connection(), &fence.key, fence.token).await?;
+        if let Some(greater) = seen {
+            outrun.put(greater);
+        }
+    }
+    DB::commit(lease.use_connection(), DB::COMMIT.into_sql_str()).await?;
+    begin(lease, terms).await
 }
 
 /// Leaves no transaction open behind a BEGIN or COMMIT that failed.

@@ -131,7 +131,9 @@ enum Kind {
 impl Kind {
     fn of<DB: Dialect>(operation: &Operation<DB>) -> Self {
         match operation {
-            Operation::Task(Task::Begin(_) | Task::BeginLocked { .. }) => Self::Begin,
+            Operation::Task(
+                Task::Begin(_) | Task::BeginFenced { .. } | Task::BeginLocked { .. },
+            ) => Self::Begin,
             Operation::Task(Task::Commit | Task::RollBack) => Self::End,
             _ => Self::Middle,
         }

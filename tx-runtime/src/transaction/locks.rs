@@ -4,7 +4,7 @@
 //! lease must be refused once the lease has gone to somebody else. Both are seen to before the
 //! first statement under the lock.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::Transaction;
 use crate::cause::{Cause, CauseKind, Doom};
@@ -14,7 +14,15 @@ use crate::level::Level;
 use crate::lock::{Fence, Held};
 use crate::operation::{Operation, Product, ServerLocks, Task};
 use crate::site::Site;
+use crate::source::{Holding, Purpose, Source};
 use crate::wire::{Step, Taking, Wire};
+
+/// Tokens that are being written down before a transaction begins.
+pub(super) struct Registration {
+    locks: Vec<Arc<Held>>,
+    /// A greater token, if one was found.
+    outrun: Product<i64>,
+}
 
 impl<DB: Dialect> Transaction<DB> {
     /// Takes locks of the server on this transaction's own connection, which keeps `held`
@@ -91,6 +99,7 @@ impl<DB: Dialect> Transaction<DB> {
         level: &Arc<Level>,
         function: Site,
     ) -> Result<(), Error> {
+        self.registered(function)?;
         for unsettled in self.adopted.unsettled() {
             let held = unsettled.held;
             if unsettled.late
@@ -102,12 +111,13 @@ impl<DB: Dialect> Transaction<DB> {
                 return Err(refused);
             }
             let mut fences = held.fences();
-            if level.is_read_only() && !fences.is_empty() {
-                // Here they cannot be written down, and there is nothing to protect.
-                continue;
-            }
             if self.is_fenced_further_out(&held) {
                 fences.clear();
+            }
+            if level.is_read_only() && !fences.is_empty() {
+                // Too late to write them down. What is read here goes without; whatever is
+                // written under the lock later is checked then.
+                continue;
             }
             let in_savepoint = !fences.is_empty() && wire.innermost_savepoint().is_some();
             for fence in fences {
@@ -122,7 +132,82 @@ impl<DB: Dialect> Transaction<DB> {
     /// row locked until its end, which comes after this one's.
     fn is_fenced_further_out(&self, held: &Arc<Held>) -> bool {
         let mut outwards = std::iter::successors(self.outer.as_ref(), |t| t.outer.as_ref());
-        outwards.any(|outer| outer.has_begun() && outer.adopted.has_settled(held))
+        outwards.any(|outer| {
+            outer.has_begun() && !outer.terms.read_only && outer.adopted.has_settled(held)
+        })
+    }
+
+    /// The locks whose tokens have to be written down before this transaction begins, because
+    /// it cannot write: what it reads must not be changed by a holder from before.
+    pub(super) fn to_register(
+        &self,
+        source: &Source<DB>,
+        function: Site,
+        holding: &Holding,
+    ) -> Vec<Arc<Held>> {
+        let writable = || {
+            source
+                .check_writer(function, Purpose::Write, holding)
+                .is_ok()
+        };
+        // Beside the writer of its own chain nobody else writes.
+        if !self.terms.read_only || self.adopted.is_settled() || !writable() {
+            return Vec::new();
+        }
+        let unsettled = self.adopted.unsettled().into_iter().map(|u| u.held);
+        unsettled
+            .filter(|held| !held.fences().is_empty() && !self.is_fenced_further_out(held))
+            .collect()
+    }
+
+    /// What begins this transaction after the tokens of `locks` were written down.
+    pub(super) fn register(&self, locks: &[Arc<Held>]) -> Task<DB> {
+        let outrun = Product::new();
+        *self.registration() = Some(Registration {
+            locks: locks.to_vec(),
+            outrun: outrun.another(),
+        });
+        Task::BeginFenced {
+            terms: self.terms,
+            fences: locks.iter().flat_map(|held| held.fences()).collect(),
+            outrun,
+        }
+    }
+
+    /// Sees what has come of a registration, which may have gone on without its caller.
+    fn registered(&self, function: Site) -> Result<(), Error> {
+        let Some(Registration { locks, outrun }) = self.registration().take() else {
+            return Ok(());
+        };
+        if let Some(seen) = outrun.found() {
+            for held in &locks {
+                held.outrun(seen);
+            }
+            return Err(self.outrun(function, keys(&locks)));
+        }
+        for held in &locks {
+            self.adopted.settle(held, false);
+        }
+        Ok(())
+    }
+
+    fn registration(&self) -> MutexGuard<'_, Option<Registration>> {
+        let registration = self.registration.lock();
+        registration.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why this transaction could not begin.
+    pub(super) fn begin_failed(&self, source: sqlx::Error, function: Site) -> Error {
+        match self.registration().take() {
+            Some(registration) if DB::lacks_fence_table(&source) => {
+                fence_failed::<DB>(source, function, keys(&registration.locks))
+            }
+            _ => Error::Begin {
+                function,
+                retryable: DB::is_retryable(&source),
+                source,
+            },
+        }
     }
 
     async fn refuse_old_snapshot(
@@ -160,15 +245,20 @@ impl<DB: Dialect> Transaction<DB> {
         let task = Task::Fence(fence, answer.another());
         perform(wire, &self.root, function, task)
             .await
-            .map_err(|source| fence_failed::<DB>(source, function, &key))?;
+            .map_err(|source| fence_failed::<DB>(source, function, key.clone()))?;
         let Some(seen) = answer.take().map_err(Error::Database)? else {
             return Ok(());
         };
         held.outrun(seen);
+        Err(self.outrun(function, key))
+    }
+
+    /// Somebody else has had the lock, so nothing more runs here.
+    fn outrun(&self, function: Site, key: String) -> Error {
         let error = Error::LockLost { function, key };
         let cause = Cause::of_function(CauseKind::LockLost, error.to_string());
         self.root.doom(Doom::new(function, cause));
-        Err(error)
+        error
     }
 
     /// Refuses to commit under locks that are held no longer.
@@ -181,6 +271,11 @@ impl<DB: Dialect> Transaction<DB> {
         }
         Ok(())
     }
+}
+
+fn keys(locks: &[Arc<Held>]) -> String {
+    let keys: Vec<String> = locks.iter().map(|held| held.keys()).collect();
+    keys.join("`, `")
 }
 
 async fn perform<DB: Dialect>(
@@ -198,8 +293,7 @@ async fn perform<DB: Dialect>(
 }
 
 /// Why a token could not be written down, in words that help.
-fn fence_failed<DB: Dialect>(source: sqlx::Error, function: Site, key: &str) -> Error {
-    let key = key.to_owned();
+fn fence_failed<DB: Dialect>(source: sqlx::Error, function: Site, key: String) -> Error {
     if DB::lacks_fence_table(&source) {
         return Error::NoFenceTable {
             function,

@@ -7,7 +7,7 @@ mod turn;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -32,6 +32,8 @@ use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
 use crate::statement::Answer;
 use crate::wire::{Step, Taking, Wire};
+
+use self::locks::Registration;
 
 /// How long the end of a transaction waits for what is still under way on its connection (a
 /// statement whose caller is gone, a COMMIT) before it closes the connection.
@@ -66,6 +68,8 @@ pub(crate) struct Transaction<DB: Dialect> {
     timed: AtomicBool,
     /// What stops the work on its connection, once that is bound.
     backend: OnceLock<DB::Backend>,
+    /// What is written down before a transaction begins that cannot write.
+    registration: Mutex<Option<Registration>>,
     /// Locks under which statements of this transaction ran; they open after its end.
     adopted: Adopted,
 }
@@ -101,6 +105,7 @@ impl<DB: Dialect> Transaction<DB> {
             on_replica: AtomicBool::new(false),
             nesting: AtomicUsize::new(0),
             runtime: OnceLock::new(),
+            registration: Mutex::default(),
             adopted: Adopted::default(),
             hooks: Hooks::default(),
             timed: AtomicBool::new(deadline.is_some()),
@@ -184,17 +189,25 @@ impl<DB: Dialect> Transaction<DB> {
         });
         holding.under_lock = !self.adopted.is_empty();
         self.nesting.store(holding.level, Ordering::Release);
+        let registering = match locks {
+            None => self.to_register(source, function, &holding),
+            Some(_) => Vec::new(),
+        };
         let mut attempts = source.begin_attempts();
         loop {
             // Set while it waits as well: a branch of the same scope that asks meanwhile is
             // inside this transaction, whichever is served first.
             let wanting = Wanting::mark(&self.wants_connection);
-            let lease = self.lease(source, function, &holding).await?;
+            let writes = !self.terms.read_only || !registering.is_empty();
+            let lease = self.lease(source, function, &holding, writes).await?;
             wanting.keep();
             self.holds_connection.store(true, Ordering::Release);
             self.runtime.get_or_init(|| lease.runtime().clone());
             let lent = lease.is_lent();
-            let Err(source) = wire.begin(lease, self.opening(locks), taking.clone()).await else {
+            let Err(source) = wire
+                .begin(lease, self.opening(locks, &registering), taking.clone())
+                .await
+            else {
                 return Ok(());
             };
             self.let_go();
@@ -208,11 +221,7 @@ impl<DB: Dialect> Transaction<DB> {
             let replaceable =
                 DB::fault(&source) == Fault::Connection || DB::found_open_transaction(&source);
             if !replaceable || lent || attempts == 0 {
-                return Err(Error::Begin {
-                    function,
-                    retryable: DB::is_retryable(&source),
-                    source,
-                });
+                return Err(self.begin_failed(source, function));
             }
         }
     }
@@ -241,18 +250,20 @@ impl<DB: Dialect> Transaction<DB> {
         source: &Source<DB>,
         function: Site,
         holding: &Holding,
+        writes: bool,
     ) -> Result<Lease<DB>, Error> {
-        let purpose = if self.terms.read_only {
-            Purpose::Read
-        } else {
+        let purpose = if writes {
             Purpose::Transaction
+        } else {
+            Purpose::Read
         };
         let pool = source.lease(function, purpose, holding);
         lending::lease(self.source.id(), &self.adopted.all(), pool).await
     }
 
-    fn opening(&self, locks: Option<&ServerLocks>) -> Task<DB> {
+    fn opening(&self, locks: Option<&ServerLocks>, registering: &[Arc<Held>]) -> Task<DB> {
         match locks {
+            None if !registering.is_empty() => self.register(registering),
             None => Task::Begin(self.terms),
             Some(locks) => Task::BeginLocked {
                 terms: self.terms,
