@@ -21,6 +21,9 @@ Options:
                       removed at the end. The tables `interest_asset` and `notification` are
                       created if they are not there. storm uses accounts that nobody has, and
                       deletes what it stored about them; run one storm at a time.
+  --redis-url URL     redis://host[:port]: keep the locks there, not in the database or, with
+                      SQLite, in the process. The database then needs the table `tx_fence`:
+                      it is created if it is not there, and remembers the locks for good.
   --pool N            connections to the database [default: 4]
   --variant NAME      no-lock, lock-released-before-commit, isolated or one-transaction;
                       storm takes several [default: all],
@@ -41,10 +44,12 @@ pub(crate) enum Command {
     Serve(Serve),
 }
 
-/// Which database, and who connects to it.
+/// Which database, who connects to it, and who keeps its locks.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) url: Option<String>,
+    /// The Redis that keeps the locks.
+    pub(crate) redis: Option<String>,
     /// The connections of each instance.
     pub(crate) pool: u32,
     /// How many services there are, each with a pool of its own.
@@ -78,6 +83,7 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
 fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
     let mut command = None;
     let mut url = None;
+    let mut redis = None;
     let mut pool = 4;
     let mut variants = Vec::new();
     let mut accounts = None;
@@ -88,6 +94,7 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
         match argument {
             Arg::Value(word) if command.is_none() => command = Some(word.string()?),
             Arg::Long("database-url") => url = Some(parser.value()?.string()?),
+            Arg::Long("redis-url") => redis = Some(parser.value()?.string()?),
             Arg::Long("pool") => pool = count(&mut parser)?,
             Arg::Long("variant") => variants.push(parsed(&mut parser)?),
             Arg::Long("accounts") => accounts = Some(count(&mut parser)?),
@@ -100,6 +107,7 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
     }
     let database = Database {
         url,
+        redis,
         pool,
         instances: instances.unwrap_or(1),
     };
@@ -158,6 +166,7 @@ mod tests {
         };
         assert_eq!(storm.variants, Variant::ALL);
         assert_eq!((storm.clients, storm.database.pool), (64, 4));
+        assert_eq!(storm.database.redis, None);
     }
 
     #[test]
@@ -171,9 +180,11 @@ mod tests {
 
     #[test]
     fn serve_is_right_unless_told_otherwise() {
-        let Ok(Command::Serve(serve)) = command("serve --listen 127.0.0.1:0") else {
+        let line = "serve --listen 127.0.0.1:0 --redis-url redis://localhost";
+        let Ok(Command::Serve(serve)) = command(line) else {
             panic!("not serve");
         };
+        assert_eq!(serve.database.redis.as_deref(), Some("redis://localhost"));
         assert!(serve.variant.is_right());
         assert_eq!(serve.listen.port(), 0);
     }

@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use interest_asset::instance::Instance;
 use interest_asset::store::Store;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, Database as Driver, MySql, Postgres, Sqlite};
-use tx_runtime::Db;
+use tx_runtime::{Db, LocalLocks};
 
-use crate::Failure;
 use crate::arguments::Database;
+use crate::{Failure, redis};
 
 /// How long a request waits for a connection.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ type Options<DB> = <<DB as Driver>::Connection as Connection>::Options;
 
 /// What is done with a database, whichever it is.
 pub(crate) trait Task {
-    async fn run<DB: Store>(&self, instances: &[Db<DB>]) -> Result<ExitCode, Failure>;
+    async fn run<DB: Store>(&self, instances: &[Instance<DB>]) -> Result<ExitCode, Failure>;
 }
 
 /// Runs `task` on the database that was asked for, its tables created.
@@ -60,21 +61,32 @@ async fn on<DB: Store, T: Task>(
     database: &Database,
     task: &T,
 ) -> Result<ExitCode, Failure> {
+    // For the incident without Redis: instances in one process can share them.
+    let incident_locks = LocalLocks::new();
     let mut instances = Vec::new();
     for _ in 0..database.instances {
-        instances.push(open(options.clone(), database.pool).await?);
+        let db = connect::<DB>(options.clone(), database.pool).await?;
+        instances.push(match &database.redis {
+            None => Instance::new(db, incident_locks.clone()),
+            Some(url) => with_locks_in_redis(&db, url).await?,
+        });
     }
-    DB::migrate(instances[0].pool())
-        .await
-        .map_err(|error| format!("the tables cannot be created: {error}"))?;
+    let db = &instances[0].db;
+    let created = "the tables cannot be created";
+    let migrated = DB::migrate(db.pool()).await;
+    migrated.map_err(|error| format!("{created}: {error}"))?;
+    if database.redis.is_some() {
+        let fenced = db.create_fence_table().await;
+        fenced.map_err(|error| format!("{created}: {error}"))?;
+    }
     let outcome = task.run(&instances).await;
-    for db in instances {
-        close(db).await;
+    for instance in instances {
+        close(instance.db).await;
     }
     outcome
 }
 
-async fn open<DB: Store>(options: Options<DB>, pool: u32) -> Result<Db<DB>, Failure> {
+async fn connect<DB: Store>(options: Options<DB>, pool: u32) -> Result<Db<DB>, Failure> {
     let pool = PoolOptions::new()
         .max_connections(pool)
         .acquire_timeout(ACQUIRE_LIMIT);
@@ -82,6 +94,13 @@ async fn open<DB: Store>(options: Options<DB>, pool: u32) -> Result<Db<DB>, Fail
         .await
         .map_err(|error| format!("the database cannot be opened: {error}"))?;
     Ok(db)
+}
+
+/// The instance on the pool of `db` whose locks, the incident's too, are in Redis.
+async fn with_locks_in_redis<DB: Store>(db: &Db<DB>, url: &str) -> Result<Instance<DB>, Failure> {
+    let locks = redis::locks(url).await?;
+    let db = Db::builder(db.pool().clone()).locks(locks.clone()).build();
+    Ok(Instance::new(db, locks))
 }
 
 async fn close<DB: Store>(db: Db<DB>) {

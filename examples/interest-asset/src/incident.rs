@@ -3,8 +3,10 @@
 //! Both functions begin and commit their transaction by hand with plain sqlx, as
 //! `self.db.pool()` says, so nobody knows which locks its end would have to wait for.
 
+use std::sync::Arc;
+
 use sqlx::Pool;
-use tx_runtime::{Db, LocalLocks, Lock};
+use tx_runtime::{Db, Lock, LockProvider};
 
 use crate::error::Error;
 use crate::row::Row;
@@ -14,15 +16,16 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Incident<DB: Store> {
     db: Db<DB>,
-    locks: LocalLocks,
+    locks: Arc<dyn LockProvider>,
 }
 
 impl<DB: Store> Incident<DB> {
     /// The faulty service on the tables of `db`.
     ///
-    /// All instances share `locks`, so that these exclude as well as the incident's Redis did.
+    /// The `locks` must exclude other instances too, as the incident's Redis did. Those of the
+    /// database would want a second connection while the first one waits for them.
     #[must_use]
-    pub fn new(db: Db<DB>, locks: LocalLocks) -> Self {
+    pub fn new(db: Db<DB>, locks: Arc<dyn LockProvider>) -> Self {
         Self { db, locks }
     }
 

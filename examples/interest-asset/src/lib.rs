@@ -7,6 +7,7 @@
 //! | `service` | **start here**: the service, with tx-runtime |
 //! | `incident` | the same with plain sqlx, wrong in the two ways it was wrong |
 //! | `variant` | which of the four is in use |
+//! | `instance` | what one of several services has to itself: connections and locks |
 //! | `row`, `store`, `error` | an account's row, the statements on it, what can go wrong |
 //! | `http`, `problem`, `id` | the service's routes, its errors and its input |
 //! | `server` | starting, and stopping without dropping a request |
@@ -19,6 +20,7 @@ pub mod error;
 pub mod http;
 mod id;
 pub mod incident;
+pub mod instance;
 mod problem;
 pub mod report;
 pub mod row;

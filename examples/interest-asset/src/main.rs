@@ -3,6 +3,7 @@
 
 mod arguments;
 mod database;
+mod redis;
 mod serve_command;
 mod storm_command;
 mod table;

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use interest_asset::http;
+use interest_asset::instance::Instance;
 use interest_asset::server::Server;
 use interest_asset::store::Store;
 use interest_asset::variant::Application;
 use tokio::signal::ctrl_c;
-use tx_runtime::{Db, LocalLocks};
 
 use crate::Failure;
 use crate::arguments::Serve;
@@ -20,9 +20,9 @@ use crate::database::Task;
 const GRACE: Duration = Duration::from_secs(15);
 
 impl Task for Serve {
-    async fn run<DB: Store>(&self, instances: &[Db<DB>]) -> Result<ExitCode, Failure> {
+    async fn run<DB: Store>(&self, instances: &[Instance<DB>]) -> Result<ExitCode, Failure> {
         tracing_subscriber::fmt().with_writer(io::stderr).init();
-        let application = Application::new(&instances[0], self.variant, &LocalLocks::new());
+        let application = Application::new(&instances[0], self.variant);
         let server = Server::start(self.listen, http::router(application))
             .await
             .map_err(|error| format!("cannot listen on {}: {error}", self.listen))?;

@@ -102,7 +102,7 @@ impl<DB: Store> InterestAssets<DB> {
     /// # Errors
     ///
     /// Whatever failed.
-    #[transactional]
+    #[transactional(read_only)]
     pub async fn list(&self, account: i64) -> Result<Vec<i64>, Error> {
         let row = Row::unique(DB::rows_of(&self.db, account).await?, account)?;
         Ok(row.assets)
@@ -114,7 +114,7 @@ impl<DB: Store> InterestAssets<DB> {
     /// # Errors
     ///
     /// Whatever failed.
-    #[transactional]
+    #[transactional(read_only)]
     pub async fn find(&self, account: i64, asset: i64) -> Result<Option<bool>, Error> {
         let row = Row::unique(DB::rows_of(&self.db, account).await?, account)?;
         if !row.assets.contains(&asset) {

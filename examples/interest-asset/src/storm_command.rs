@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::process::ExitCode;
 
+use interest_asset::instance::Instance;
 use interest_asset::report::Report;
 use interest_asset::store::Store;
 use interest_asset::trial;
 use interest_asset::variant::Variant;
-use tx_runtime::Db;
 
 use crate::Failure;
 use crate::arguments::Storm;
@@ -19,10 +19,14 @@ const SHOWN_FAILURES: usize = 3;
 
 impl Task for Storm {
     /// Only a right variant can fail: the others are there to show the incident.
-    async fn run<DB: Store>(&self, instances: &[Db<DB>]) -> Result<ExitCode, Failure> {
+    async fn run<DB: Store>(&self, instances: &[Instance<DB>]) -> Result<ExitCode, Failure> {
         println!(
-            "double taps on {}: {} users at a time, {} x {} connections\n\n{}",
+            "double taps on {}{}: {} users at a time, {} x {} connections\n\n{}",
             DB::NAME,
+            self.database
+                .redis
+                .as_ref()
+                .map_or("", |_| " with locks in Redis"),
             self.clients,
             self.database.instances,
             self.database.pool,
@@ -50,10 +54,10 @@ impl Storm {
     /// On accounts that nobody has, and that are gone at the end.
     async fn put_to_the_test<DB: Store>(
         &self,
-        instances: &[Db<DB>],
+        instances: &[Instance<DB>],
         variant: Variant,
     ) -> Result<Report, Failure> {
-        let pool = instances[0].pool();
+        let pool = instances[0].db.pool();
         let last = DB::last_account(pool).await?;
         let accounts = last + 1..=last + i64::from(self.accounts);
         let report = trial::run(instances, variant, accounts.clone(), self.clients).await;

@@ -4,9 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tx_runtime::{Db, LocalLocks};
-
 use crate::http;
+use crate::instance::Instance;
 use crate::report::Report;
 use crate::server::{Server, StopError};
 use crate::store::Store;
@@ -50,15 +49,14 @@ pub enum TrialError {
 ///
 /// If there is no instance.
 pub async fn run<DB: Store>(
-    instances: &[Db<DB>],
+    instances: &[Instance<DB>],
     variant: Variant,
     accounts: RangeInclusive<i64>,
     users: u32,
 ) -> Result<Report, TrialError> {
-    let locks = LocalLocks::new();
     let mut servers = Vec::new();
-    for db in instances {
-        let router = http::router(Application::new(db, variant, &locks));
+    for instance in instances {
+        let router = http::router(Application::new(instance, variant));
         servers.push(Server::start(ANYWHERE, router).await?);
     }
     let addresses: Vec<_> = servers.iter().map(Server::address).collect();
@@ -66,7 +64,7 @@ pub async fn run<DB: Store>(
     for server in servers {
         server.stop(GRACE).await?;
     }
-    let pool = instances[0].pool();
+    let pool = instances[0].db.pool();
     let rows = DB::rows_among(pool, &accounts).await?;
     let notified = DB::notified_among(pool, &accounts).await?;
     Ok(Report::new(accounts.count(), &rows, notified, answers))

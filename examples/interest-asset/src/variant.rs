@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-
-use tx_runtime::{Db, LocalLocks};
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::incident::Incident;
+use crate::instance::Instance;
 use crate::service::InterestAssets;
 use crate::store::Store;
 
@@ -81,13 +81,14 @@ pub struct Application<DB: Store> {
 }
 
 impl<DB: Store> Application<DB> {
-    /// The service on `db`; only the incident's variants use `incident_locks`.
+    /// The service of `instance`.
     #[must_use]
-    pub fn new(db: &Db<DB>, variant: Variant, incident_locks: &LocalLocks) -> Self {
+    pub fn new(instance: &Instance<DB>, variant: Variant) -> Self {
+        let Instance { db, incident_locks } = instance;
         Self {
             variant,
             assets: InterestAssets::new(db.clone()),
-            incident: Incident::new(db.clone(), incident_locks.clone()),
+            incident: Incident::new(db.clone(), Arc::clone(incident_locks)),
         }
     }
 

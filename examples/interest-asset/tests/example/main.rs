@@ -1,6 +1,8 @@
 //! The example as its users meet it: over HTTP, as a program, on every database there is.
 
 mod program;
+#[cfg(feature = "redis")]
+mod redis;
 mod routes;
 mod shutdown;
 mod stage;

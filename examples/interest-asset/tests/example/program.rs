@@ -13,7 +13,7 @@ use crate::stage;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_interest-asset");
 
-async fn run(arguments: &[&str]) -> Output {
+pub(crate) async fn run(arguments: &[&str]) -> Output {
     let arguments: Vec<_> = arguments
         .iter()
         .map(OsStr::new)
@@ -24,8 +24,21 @@ async fn run(arguments: &[&str]) -> Output {
     ran.expect("the program starts")
 }
 
-fn url(bed: &Bed<Sqlite>) -> String {
+pub(crate) fn url(bed: &Bed<Sqlite>) -> String {
     format!("sqlite:{}", bed.options().get_filename().display())
+}
+
+/// What the table in `text` says about a variant: all but the times.
+pub(crate) fn counts(text: &str, variant: &str) -> String {
+    let lines = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut lines = lines.filter(|line| line.first() == Some(&variant));
+    let line = lines
+        .next()
+        .unwrap_or_else(|| panic!("no {variant}: {text}"));
+    assert!(lines.next().is_none(), "{text}");
+    line[1..6].join(" ")
 }
 
 /// Without a database URL too, so this is what the first command of the README prints.
@@ -34,26 +47,19 @@ async fn a_storm_prints_one_table() {
     let output = run(&["--accounts", "25"]).await;
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{text}");
-    let lines: Vec<Vec<&str>> = text
-        .lines()
-        .map(|line| line.split_whitespace().collect())
-        .collect();
-    let heading = "variant accounts requests duplicate rows failed requests lost assets p50 p99";
-    assert_eq!(lines[2].join(" "), heading, "{text}");
-    let of = |variant: &str| {
-        let mut lines = lines.iter().filter(|line| line.first() == Some(&variant));
-        let line = lines
-            .next()
-            .unwrap_or_else(|| panic!("no {variant}: {text}"));
-        assert!(lines.next().is_none(), "{text}");
-        line[1..6].join(" ")
-    };
+    let heading = text.lines().nth(2).expect("a heading").split_whitespace();
+    let heading: Vec<_> = heading.collect();
+    assert_eq!(
+        heading.join(" "),
+        "variant accounts requests duplicate rows failed requests lost assets p50 p99",
+        "{text}"
+    );
     for right in ["isolated", "one-transaction"] {
-        assert_eq!(of(right), "25 200 0 0 0", "{text}");
+        assert_eq!(counts(&text, right), "25 200 0 0 0", "{text}");
     }
     for wrong in ["no-lock", "lock-released-before-commit"] {
-        assert!(of(wrong).starts_with("25 200 "), "{text}");
-        assert_ne!(of(wrong), "25 200 0 0 0", "{text}");
+        assert!(counts(&text, wrong).starts_with("25 200 "), "{text}");
+        assert_ne!(counts(&text, wrong), "25 200 0 0 0", "{text}");
     }
 }
 
@@ -116,18 +122,28 @@ async fn an_unknown_option_is_refused() {
     assert!(output.stdout.starts_with(b"A user double-taps"));
 }
 
+#[cfg(not(feature = "redis"))]
+#[tokio::test]
+async fn without_redis_its_option_says_how_to_build_it() {
+    let output = run(&["--redis-url", "redis://127.0.0.1"]).await;
+    assert!(!output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("`--features redis`"), "{text}");
+}
+
 /// The program with the command `serve`, killed if the test does not end it.
 #[cfg(unix)]
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 #[cfg(unix)]
 impl Serving {
-    fn start(url: &str) -> Self {
+    pub(crate) fn start(url: &str, further: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["serve", "--listen", "127.0.0.1:0", "--database-url", url])
+            .args(further)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -136,6 +152,13 @@ impl Serving {
             child,
             lines: BufReader::new(output).lines(),
         }
+    }
+
+    /// A user of the service, which has said where it listens.
+    pub(crate) fn client(&mut self) -> Client {
+        let line = self.line();
+        let address = line.strip_prefix("listening on http://");
+        Client::new(address.expect(&line).parse().expect(&line))
     }
 
     fn line(&mut self) -> String {
@@ -165,12 +188,9 @@ impl Drop for Serving {
 async fn serve_creates_its_tables_and_ends_when_told() {
     let bed = Bed::<Sqlite>::new().await.expect("SQLite is always there");
     for status in [201, 204] {
-        let mut serving = Serving::start(&url(&bed));
-        let line = serving.line();
-        let address = line.strip_prefix("listening on http://");
-        let address = address.expect(&line).parse().expect(&line);
-        let mut client = Client::new(address);
-        let answer = client
+        let mut serving = Serving::start(&url(&bed), &[]);
+        let answer = serving
+            .client()
             .send(Method::PUT, "/accounts/7/interest-assets/52")
             .await;
         assert_eq!(answer.expect("an answer").status.as_u16(), status);

@@ -7,6 +7,7 @@ use hyper::Method;
 use hyper::header::CONTENT_TYPE;
 use interest_asset::client::{Answer, Client};
 use interest_asset::http;
+use interest_asset::instance::Instance;
 use interest_asset::server::Server;
 use interest_asset::store::Store;
 use interest_asset::variant::{Application, Variant};
@@ -55,7 +56,7 @@ pub(crate) async fn bed<B: Base>() -> Option<Bed<B>> {
 /// The service on a free port.
 pub(crate) async fn start<B: Base>(db: &Db<B>, variant: Variant) -> Server {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let application = Application::new(db, variant, &LocalLocks::new());
+    let application = Application::new(&Instance::new(db.clone(), LocalLocks::new()), variant);
     let server = Server::start(anywhere, http::router(application)).await;
     server.expect("a free port")
 }

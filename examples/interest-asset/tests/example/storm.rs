@@ -1,11 +1,12 @@
 //! Storms of double taps: what each variant leaves in the tables.
 
+use interest_asset::instance::Instance;
 use interest_asset::report::Report;
 use interest_asset::storm::ASSETS;
 use interest_asset::trial;
 use interest_asset::variant::Variant;
 use sqlx::pool::PoolOptions;
-use tx_runtime::Db;
+use tx_runtime::{Db, LocalLocks};
 use tx_tests::Bed;
 
 use crate::stage::{self, Base, on_each_database};
@@ -15,7 +16,7 @@ const USERS: u32 = 64;
 const ACCOUNTS: i64 = 100;
 
 /// A storm on `instances` of the service, with a pool of 4 each.
-async fn storm<B: Base>(bed: &Bed<B>, instances: &[Db<B>], variant: Variant) -> Report {
+async fn storm<B: Base>(bed: &Bed<B>, instances: &[Instance<B>], variant: Variant) -> Report {
     let report = trial::run(instances, variant, 1..=ACCOUNTS, USERS).await;
     let report = report.unwrap_or_else(|error| panic!("{variant}: {error}"));
     assert_eq!(report.requests, 2 * ASSETS.len() * report.accounts);
@@ -29,17 +30,21 @@ async fn storm<B: Base>(bed: &Bed<B>, instances: &[Db<B>], variant: Variant) -> 
     report
 }
 
+fn instance<B: Base>(db: &Db<B>) -> Instance<B> {
+    Instance::new(db.clone(), LocalLocks::new())
+}
+
 async fn does_no_harm<B: Base>(variant: Variant, instances: usize) {
     let Some(bed) = stage::bed::<B>().await else {
         return;
     };
-    let mut dbs = vec![bed.db.clone()];
-    while dbs.len() < instances {
+    let mut several = vec![instance(&bed.db)];
+    while several.len() < instances {
         let pool = PoolOptions::new().max_connections(4);
         let db = Db::connect_with(pool, bed.options().clone()).await;
-        dbs.push(db.expect("a further pool"));
+        several.push(instance(&db.expect("a further pool")));
     }
-    let report = storm(&bed, &dbs, variant).await;
+    let report = storm(&bed, &several, variant).await;
     assert_eq!(report.faults(), 0, "{variant}: {report:#?}");
 
     let rows = bed.control_texts("select assets from interest_asset").await;
@@ -56,7 +61,7 @@ async fn does_no_harm<B: Base>(variant: Variant, instances: usize) {
     }
     let notifications = bed.control_ints("select count(*) from notification").await;
     assert_eq!(notifications, [4 * ACCOUNTS]);
-    for db in &dbs[1..] {
+    for Instance { db, .. } in &several[1..] {
         db.drain().await;
         db.pool().close().await;
     }
@@ -90,7 +95,7 @@ async fn shows_the_fault<B: Base>(variant: Variant) {
     let Some(bed) = stage::bed::<B>().await else {
         return;
     };
-    let report = storm(&bed, std::slice::from_ref(&bed.db), variant).await;
+    let report = storm(&bed, &[instance(&bed.db)], variant).await;
     if B::SERVER {
         assert!(report.duplicate_rows > 0, "{variant}: {report:#?}");
         let failure = "500 Internal Server Error: query did not return a unique result: 2";
