@@ -75,7 +75,9 @@ impl<DB: Dialect> DatabaseLocks<DB> {
     }
 
     async fn lease(&self, request: &LockRequest<'_>) -> Result<Lease<DB>, Error> {
-        let holding = chain::current(|frame| scope::holding(&self.source, frame));
+        let mut holding = chain::current(|frame| scope::holding(&self.source, frame));
+        // It has won the keys inside the process already, and others wait for them.
+        holding.under_lock = true;
         self.source
             .lease(request.function, Purpose::Transaction, &holding)
             .await
