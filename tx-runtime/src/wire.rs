@@ -113,6 +113,13 @@ impl<DB: Dialect> Wire<DB> {
         matches!(self.line, Line::Busy(_))
     }
 
+    pub(crate) fn is_taking_locks(&self) -> bool {
+        matches!(
+            self.line,
+            Line::Busy(Step::Begin(Some(_)) | Step::Lock { .. })
+        )
+    }
+
     pub(crate) fn is_committing(&self) -> bool {
         matches!(self.line, Line::Busy(Step::Commit))
     }

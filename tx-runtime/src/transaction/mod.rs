@@ -39,6 +39,10 @@ use self::locks::Registration;
 /// statement whose caller is gone, a COMMIT) before it closes the connection.
 const LEFTOVER_LIMIT: Duration = Duration::from_secs(30);
 
+/// The same where that is a lock which somebody else may have for long, and which nobody wants
+/// any longer.
+const LOCK_LIMIT: Duration = Duration::from_millis(500);
+
 /// The wire in the hands of whoever uses it now.
 pub(crate) type Turn<'a, DB> = MutexGuard<'a, Wire<DB>>;
 
@@ -306,13 +310,15 @@ impl<DB: Dialect> Transaction<DB> {
     pub(crate) async fn commit(&self) -> Result<Verdict, Error> {
         let owner = self.root.site();
         let started = Instant::now();
-        tokio::time::timeout(self.source.wait_limit(), self.orphans_gone())
-            .await
-            .map_err(|_| Error::TurnTimeout {
-                function: owner,
-                holder: owner,
-                waited: started.elapsed(),
-            })?;
+        if !self.adopted.is_empty() {
+            tokio::time::timeout(self.source.wait_limit(), self.orphans_gone())
+                .await
+                .map_err(|_| Error::TurnTimeout {
+                    function: owner,
+                    holder: owner,
+                    waited: started.elapsed(),
+                })?;
+        }
         let mut wire = self.locked(owner, started).await?;
         while let Some(open) = wire.innermost_savepoint() {
             let leftover = Arc::clone(open);
@@ -378,7 +384,13 @@ impl<DB: Dialect> Transaction<DB> {
     async fn end_by_rollback(&self) -> Option<Lease<DB>> {
         // Those that take longer are cut off as well, and then the locks must open some time.
         drop(tokio::time::timeout(LEFTOVER_LIMIT, self.orphans_gone()).await);
-        let rollback = tokio::time::timeout(LEFTOVER_LIMIT, self.settle_and_roll_back());
+        let waits_for_lock = self.try_wire().is_some_and(|wire| wire.is_taking_locks());
+        let limit = if waits_for_lock {
+            LOCK_LIMIT
+        } else {
+            LEFTOVER_LIMIT
+        };
+        let rollback = tokio::time::timeout(limit, self.settle_and_roll_back());
         if let Ok(lease) = rollback.await {
             return lease;
         }
