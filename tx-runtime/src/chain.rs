@@ -6,13 +6,17 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use crate::admission::Parked;
 use crate::deadline::Deadline;
+use crate::error::Error;
 use crate::identity::DbId;
 use crate::level::Level;
-use crate::lock::{Adopted, Held, LockQueue};
+use crate::lock::{Adopted, Held, LockQueue, Wanted};
 use crate::site::Site;
 
 tokio::task_local! {
@@ -193,7 +197,8 @@ impl Frame {
         })
     }
 
-    fn park(&self) -> Vec<Parked> {
+    /// Its transactions, running or suspended, innermost first.
+    fn transactions(&self) -> Vec<Arc<dyn Physical>> {
         let mut seen: Vec<&Arc<dyn Physical>> = Vec::new();
         for frame in self.outwards() {
             if let Link::Scope(ScopeLink {
@@ -205,7 +210,7 @@ impl Frame {
                 seen.push(transaction);
             }
         }
-        seen.iter().filter_map(|t| t.park()).collect()
+        seen.into_iter().cloned().collect()
     }
 
     fn outwards(&self) -> impl Iterator<Item = &Self> {
@@ -221,8 +226,65 @@ pub(crate) fn current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
 
 /// Awaits a lock, and says meanwhile of all connections of the chain that it does.
 pub(crate) async fn parked<T>(lock: impl Future<Output = T>) -> T {
-    let _parked = current(|frame| frame.map_or_else(Vec::new, Frame::park));
+    let transactions = transactions();
+    let _parked: Vec<_> = transactions.iter().filter_map(|t| t.park()).collect();
     lock.await
+}
+
+/// Takes with `take` what the chain lacks of the locks that are `wanted`; `None` if it comes to
+/// lack nothing.
+///
+/// While this branch waits for a lock, another one may take it for the transaction of both,
+/// which lets go of it only after this branch has ended.
+pub(crate) async fn acquire<T, F>(
+    mut wanted: Wanted,
+    take: impl Fn(Wanted) -> F,
+) -> Result<Option<(Wanted, T)>, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    loop {
+        wanted = wanted.still(has_locked);
+        if wanted.is_held_already() {
+            return Ok(None);
+        }
+        let taken = parked(unless_adopted(&wanted, take(wanted.clone()))).await;
+        if let Some(taken) = taken {
+            return Ok(Some((wanted, taken?)));
+        }
+    }
+}
+
+/// Awaits `lock`, unless a transaction of the chain takes over one that is `wanted` meanwhile.
+async fn unless_adopted<T>(wanted: &Wanted, lock: impl Future<Output = T>) -> Option<T> {
+    let transactions = transactions();
+    let mut lock = pin!(lock);
+    loop {
+        let adopted = transactions.iter().map(|it| it.adopted());
+        let mut changes: Vec<_> = adopted.map(|it| Box::pin(it.changed())).collect();
+        if wanted.is_outdated(has_locked) {
+            return None;
+        }
+        let taken = poll_fn(|cx| match lock.as_mut().poll(cx) {
+            Poll::Ready(taken) => Poll::Ready(Some(taken)),
+            Poll::Pending if changes.iter_mut().any(|it| it.as_mut().poll(cx).is_ready()) => {
+                Poll::Ready(None)
+            }
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(taken) = taken.await {
+            return Some(taken);
+        }
+    }
+}
+
+fn transactions() -> Vec<Arc<dyn Physical>> {
+    current(|frame| frame.map_or_else(Vec::new, Frame::transactions))
+}
+
+/// Whether the chain of the running future holds `key`.
+pub(crate) fn has_locked(queue: &LockQueue, key: &str) -> bool {
+    current(|frame| frame.is_some_and(|frame| frame.has_locked(queue, key)))
 }
 
 /// The locks that the chain of the running future holds, innermost first.

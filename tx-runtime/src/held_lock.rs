@@ -4,11 +4,11 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use crate::chain::{self, Frame, parked};
+use crate::chain::{self, Frame, acquire};
 use crate::deadline::{self, Deadline};
 use crate::dialect::Dialect;
 use crate::error::Error;
-use crate::lock::{Bound, Held};
+use crate::lock::{Bound, Held, Wanted};
 use crate::options::TransactionOptions;
 use crate::site::Site;
 use crate::source::Source;
@@ -40,15 +40,9 @@ where
 }
 
 async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
-    let wanted = chain::current(|frame| {
-        lock.wanted(function, |queue, key| {
-            frame.is_some_and(|frame| frame.has_locked(queue, key))
-        })
-    })?;
-    if wanted.is_held_already() {
-        return Ok(None);
-    }
-    parked(wanted.take()).await.map(Some)
+    let wanted = lock.wanted(function, chain::has_locked)?;
+    let taken = acquire(wanted, Wanted::take).await?;
+    Ok(taken.map(|(_, held)| held))
 }
 
 /// A lock held in a variable; dropped, it opens in the background.
@@ -85,9 +79,10 @@ impl<DB: Dialect> HeldLock<DB> {
         lock: Bound,
         function: Site,
     ) -> Result<Self, Error> {
+        let taken = take(lock.clone(), function).await?;
         let mut held = chain::locks();
         held.retain(|held| lock.is_among(held));
-        held.extend(take(lock, function).await?);
+        held.extend(taken);
         Ok(Self {
             source,
             function,

@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use super::held::Held;
 use super::queue::LockQueue;
 
@@ -12,6 +15,8 @@ pub(crate) struct Adopted {
     locks: Mutex<Vec<Adoption>>,
     /// Whether there is one that the transaction has not been prepared for.
     unsettled: AtomicBool,
+    /// Told whenever another one comes.
+    changed: Notify,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +53,7 @@ impl Adopted {
             }
             let standing = Standing::Unsettled { late: begun };
             adopted.push(Adoption { held, standing });
+            self.changed.notify_waiters();
         }
         self.recount(&adopted);
     }
@@ -60,6 +66,12 @@ impl Adopted {
         let standing = Standing::Own;
         adopted.push(Adoption { held, standing });
         self.recount(&adopted);
+        self.changed.notify_waiters();
+    }
+
+    /// Resolves when another lock has come.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     pub(crate) fn is_settled(&self) -> bool {

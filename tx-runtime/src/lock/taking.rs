@@ -14,7 +14,7 @@ use crate::identity::DbId;
 use crate::site::Site;
 
 /// The locks that a call wants and does not hold yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     function: Site,
     keys: Vec<Arc<str>>,
@@ -48,6 +48,12 @@ impl Bound {
 impl Wanted {
     pub(crate) fn is_held_already(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Whether `has` tells of one of the locks that it is held.
+    pub(crate) fn is_outdated(&self, has: impl Fn(&LockQueue, &str) -> bool) -> bool {
+        let queue = self.provider.queue();
+        self.keys.iter().any(|key| has(queue, key))
     }
 
     /// What is still to be taken, now that time has passed.
@@ -87,7 +93,7 @@ impl Wanted {
 
     /// Takes the turns in this process for locks that a transaction is to take on its own
     /// connection, and tells how long that may wait.
-    pub(crate) async fn take_turns(&self) -> Result<(Arc<Held>, Duration), Error> {
+    pub(crate) async fn take_turns(self) -> Result<(Arc<Held>, Duration), Error> {
         let (turns, left) = self.turns().instrument(self.waiting()).await?;
         let held = Held::new(self.function, turns, Beyond::Connection);
         Ok((held, left))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Position, Scope, holding};
-use crate::chain::{self, Frame, parked};
+use crate::chain::{self, Frame, acquire, parked};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::lock::{Bound, Held, Wanted};
@@ -53,16 +53,14 @@ async fn around<DB: Dialect>(
     options: &TransactionOptions,
     wanted: Wanted,
 ) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
-    let held = parked(wanted.take()).await?;
+    let Some((_, held)) = acquire(wanted, Wanted::take).await? else {
+        return Ok((Scope::enter(source, options)?, None));
+    };
     Ok((within(source, options, &held)?, Some(held)))
 }
 
 fn wanted(lock: Bound, options: &TransactionOptions) -> Result<Wanted, Error> {
-    chain::current(|frame| {
-        lock.wanted(options.site, |queue, key| {
-            frame.is_some_and(|frame| frame.has_locked(queue, key))
-        })
-    })
+    lock.wanted(options.site, chain::has_locked)
 }
 
 /// The scope, with the lock in its chain and its transaction.
@@ -81,7 +79,9 @@ async fn begin<DB: Dialect>(
     options: &TransactionOptions,
     wanted: Wanted,
 ) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
-    let (held, left) = parked(wanted.take_turns()).await?;
+    let Some((wanted, (held, left))) = acquire(wanted, Wanted::take_turns).await? else {
+        return Ok((Scope::enter(source, options)?, None));
+    };
     let scope = within(source, options, &held)?;
     if let Some(transaction) = scope.owned() {
         let root = transaction.root();
@@ -107,16 +107,12 @@ async fn join<DB: Dialect>(
     let text = wanted.text();
     let begun = transaction.refuse_late_lock(&level, options.site, &text);
     let begun = begun.await?;
-    let wanted = chain::current(|frame| {
-        wanted.still(|queue, key| frame.is_some_and(|frame| frame.has_locked(queue, key)))
-    });
-    if wanted.is_held_already() {
-        return Ok((Scope::enter(source, options)?, None));
-    }
     if !wanted.lives_on(source.id()) {
         return around(source, options, wanted).await;
     }
-    let (held, left) = parked(wanted.take_turns()).await?;
+    let Some((wanted, (held, left))) = acquire(wanted, Wanted::take_turns).await? else {
+        return Ok((Scope::enter(source, options)?, None));
+    };
     let locks = ServerLocks::new(wanted.keys(), left);
     let taken = transaction.take_locks(&level, options.site, locks, &held, begun);
     parked(taken).await?;
