@@ -194,8 +194,20 @@ impl<B: Backend> Bed<B> {
     ///
     /// On SQLite, and if the server cannot be asked.
     pub async fn lock_holders(&self, key: &str) -> Vec<i64> {
-        self.control_ints(&B::lock_holders(&B::lock_name(key)))
-            .await
+        self.lock_holders_of(&[key]).await
+    }
+
+    /// As [`lock_holders`](Self::lock_holders), of any of several locks.
+    ///
+    /// # Panics
+    ///
+    /// On SQLite, and if the server cannot be asked.
+    pub async fn lock_holders_of<K: AsRef<str>>(&self, keys: &[K]) -> Vec<i64> {
+        let questions = keys
+            .iter()
+            .map(|key| B::lock_holders(&B::lock_name(key.as_ref())));
+        let questions: Vec<String> = questions.collect();
+        self.control_ints(&questions.join(" union all ")).await
     }
 
     /// Takes the server's lock `key` on the control connection, as another process would.

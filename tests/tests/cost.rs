@@ -10,7 +10,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::{Connection as _, MySql, Pool, Postgres, Sqlite, Transaction};
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
-use tx_runtime::{Db, Error, Propagation, TransactionOptions};
+use tx_runtime::{Db, Error, Isolation, LocalLocks, Lock, Propagation, TransactionOptions};
 use tx_tests::{Backend, Bed, Proxy, Shape, case};
 
 /// How long a connection may take to come back, or a killed one to be gone.
@@ -256,6 +256,66 @@ async fn three_joined<B: Backend>(sides: &mut Sides<B>) {
     assert!(ours <= hand);
 }
 
+/// One statement, without a lock and under one in every form.
+async fn under_locks<B: Backend>(sides: &mut Sides<B>) {
+    let (db, pool) = sides.both();
+    let new = TransactionOptions::new().propagation(Propagation::RequiresNew);
+    let isolated = TransactionOptions::new().propagation(Propagation::Isolated);
+    let work = async || update(&db).await;
+    let unlocked = sides
+        .count(&pool_of(&db), async || db.transaction_with(new, work).await)
+        .await;
+    let local = LocalLocks::new();
+    let in_process = || Lock::key("k").on(&local);
+    let repeatable = isolated.isolation(Isolation::RepeatableRead);
+    let joined = TransactionOptions::new().propagation(Propagation::Mandatory);
+    let read_committed = TransactionOptions::new().isolation(Isolation::ReadCommitted);
+
+    let own = async || db.transaction_with(isolated.lock("k"), work).await;
+    let own = sides.count(&pool_of(&db), own).await;
+    let in_process = async || db.transaction_with(isolated.lock(in_process()), work).await;
+    let in_process = sides.count(&pool_of(&db), in_process).await;
+    let repeatable = async || db.transaction_with(repeatable.lock("k"), work).await;
+    let repeatable = sides.count(&pool_of(&db), repeatable).await;
+    let around = async || db.locked("k", async || db.transaction(work).await).await;
+    let around = sides.count(&pool_of(&db), around).await;
+    let late = async || {
+        let outer = async || {
+            update(&db).await?;
+            db.transaction_with(joined.lock("k"), work).await
+        };
+        db.transaction_with(read_committed, outer).await
+    };
+    let late = sides.count(&pool_of(&db), late).await;
+    let hand = async || {
+        let mut transaction = begin(&pool).await?;
+        let name = B::lock_name("k");
+        B::raw(B::on(&mut transaction), &B::take_lock(&name)).await?;
+        B::exec(B::on(&mut transaction), UPDATE).await?;
+        // Before COMMIT: on the connection of a transaction there is no other moment.
+        B::raw(B::on(&mut transaction), &B::open_lock(&name)).await?;
+        Ok(transaction.commit().await?)
+    };
+    let hand = sides.count(&pool, hand).await;
+    for (what, trips) in [
+        ("unlocked", unlocked),
+        ("lock in the process", in_process),
+        ("lock of the server", own),
+        ("the same, RR", repeatable),
+        ("lock around", around),
+        ("late, two statements", late),
+        ("by hand, in between", hand),
+    ] {
+        writeln!(sides.table, "  {what:<22} {trips:>2}").expect("a String takes every write");
+    }
+    assert_eq!(in_process, unlocked, "a lock in the process");
+    assert_eq!(own, unlocked, "a lock of the server");
+}
+
+fn pool_of<B: Backend>(db: &Db<B>) -> Pool<B> {
+    db.pool().clone()
+}
+
 async fn round_trips<B: Backend>() {
     let Some(mut sides) = Sides::<B>::new().await else {
         return;
@@ -267,6 +327,7 @@ async fn round_trips<B: Backend>() {
     nested(&mut sides).await;
     nested_without_statement(&mut sides).await;
     requires_new(&mut sides).await;
+    under_locks(&mut sides).await;
     show(&sides.table);
     sides.bed.assert_clean().await;
 }

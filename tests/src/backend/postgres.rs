@@ -112,8 +112,7 @@ impl Backend for Postgres {
             "select pid::bigint from pg_locks
             where locktype = 'advisory' and granted
               and database = (select oid from pg_database where datname = current_database())
-              and (classid::bigint << 32) | objid::bigint = {name}
-            order by pid"
+              and (classid::bigint << 32) | objid::bigint = {name}"
         )
     }
 

@@ -43,7 +43,8 @@ pub struct Shape {
 pub struct Jitter {
     /// Where the row of delays begins.
     pub seed: u64,
-    /// The longest; half of the messages are not delayed at all.
+    /// The longest. Seven of eight messages are not delayed at all, of those that end a
+    /// transaction every second one.
     pub most: Duration,
 }
 
@@ -65,7 +66,7 @@ impl Shape {
         }
     }
 
-    /// Every second message, of either side, is late by something up to `most`.
+    /// Some messages, of either side, are late by something up to `most`.
     #[must_use]
     pub const fn late(seed: u64, most: Duration) -> Self {
         Self {
@@ -94,17 +95,18 @@ impl Shared {
         self.traps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How late the next message passes.
-    fn lateness(&self) -> Duration {
+    /// How late the next message passes. `ends`: it ends a transaction.
+    fn lateness(&self, ends: bool) -> Duration {
         let Some(Jitter { seed, most }) = self.shape.jitter else {
             return Duration::ZERO;
         };
         let at = self.delays.fetch_add(1, Ordering::Relaxed);
         let dice = scrambled(seed.wrapping_add(at));
         let share = u32::try_from(dice >> 32).unwrap_or(0) / 2;
-        match dice % 2 {
-            0 => Duration::ZERO,
-            _ => most.mul_f64(f64::from(share) / f64::from(u32::MAX / 2)),
+        let odds = if ends { 2 } else { 8 };
+        match dice % odds {
+            1.. => Duration::ZERO,
+            0 => most.mul_f64(f64::from(share) / f64::from(u32::MAX / 2)),
         }
     }
 

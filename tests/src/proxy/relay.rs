@@ -11,7 +11,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{sleep, timeout};
 
 use super::trap::{Armed, Moment};
-use super::{Protocol, Shared, mysql, postgres};
+use super::{Protocol, Shared, event, mysql, postgres};
 
 /// An answer whose end we do not recognize is taken to be over after this silence.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -106,6 +106,7 @@ impl Relay {
                 .wire
                 .take_from_client(&buffer[..read]);
             let mut forward = Vec::new();
+            let mut ends = false;
             for message in messages {
                 let trap = message
                     .text
@@ -130,18 +131,19 @@ impl Relay {
                 }
                 drop(state);
                 if let Some(text) = message.text {
+                    ends |= matches!(event::of(&text), Some("COMMIT" | "ROLLBACK"));
                     self.shared.log().push((self.number, text));
                 }
                 forward.extend(message.bytes);
             }
-            self.dally().await;
+            self.dally(ends).await;
             self.send(&mut server, &mut forward).await?;
         }
     }
 
     /// Waits as long as the shape has this message be late.
-    async fn dally(&self) {
-        let late = self.shared.lateness();
+    async fn dally(&self, ends: bool) {
+        let late = self.shared.lateness(ends);
         if !late.is_zero() {
             sleep(late).await;
         }
@@ -182,7 +184,7 @@ impl Relay {
                 }
                 trap.released().await;
             }
-            self.dally().await;
+            self.dally(false).await;
             for piece in answer.chunks(shape.chunk) {
                 if !shape.delay.is_zero() {
                     sleep(shape.delay).await;
