@@ -4,6 +4,7 @@ use std::fmt::{self, Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::Location;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::db::Db;
@@ -168,18 +169,23 @@ pub fn again<T: Again>(argument: &T) -> T {
 }
 
 /// Runs a function's body in its scope.
-pub async fn run<DB, R, F>(
+///
+/// In a box, here as below: otherwise the future of a function contains those of all the annotated
+/// functions inside of it, each several times the size of the next, and the compiler gives up on
+/// their layout at a depth of three.
+pub fn run<DB, R, F>(
     db: &Db<DB>,
     options: TransactionOptions,
     rules: Rules<R::Ok, R::Error>,
     body: F,
-) -> R
+) -> Pin<Box<impl Future<Output = R>>>
 where
     DB: Dialect,
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
-    scope::run(db.source(), RuledOptions { options, rules }, body).await
+    let options = RuledOptions { options, rules };
+    Box::pin(scope::run(db.source(), options, body))
 }
 
 /// The attempts at a function that retries.
@@ -197,12 +203,12 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
     }
 
     /// Makes one; `None` if another is to follow.
-    pub async fn make<R, F>(&mut self, body: F) -> Option<R>
+    pub fn make<R, F>(&mut self, body: F) -> Pin<Box<impl Future<Output = Option<R>>>>
     where
         R: TransactionResult<Ok = T, Error = E>,
         F: AsyncFnOnce() -> R,
     {
-        self.0.make(body).await
+        Box::pin(self.0.make(body))
     }
 
     /// When all of them must have ended.
@@ -212,8 +218,8 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
     }
 
     /// Runs the hooks of the last one.
-    pub async fn settle(self) {
-        self.0.settle().await;
+    pub fn settle(self) -> Pin<Box<impl Future<Output = ()>>> {
+        Box::pin(self.0.settle())
     }
 }
 
@@ -224,20 +230,20 @@ impl<DB: Dialect, T, E> Debug for Attempts<DB, T, E> {
 }
 
 /// Runs a function's body in its scope, under a lock.
-pub async fn run_locked<DB, R, F>(
+pub fn run_locked<DB, R, F>(
     db: &Db<DB>,
     lock: Lock,
     options: TransactionOptions,
     rules: Rules<R::Ok, R::Error>,
     body: F,
-) -> R
+) -> Pin<Box<impl Future<Output = R>>>
 where
     DB: Dialect,
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
     let options = RuledOptions { options, rules };
-    scope::run_locked(db.source(), db.bind(lock), options, body).await
+    Box::pin(scope::run_locked(db.source(), db.bind(lock), options, body))
 }
 
 /// What `on = ..` may name.
@@ -250,18 +256,18 @@ pub fn provider<P: LockProvider + Clone>(provider: &P) -> Arc<dyn LockProvider> 
 pub struct Until(Option<Deadline>);
 
 /// Runs a function's body under a lock of `provider`.
-pub async fn locked<R, F>(
+pub fn locked<R, F>(
     provider: Arc<dyn LockProvider>,
     lock: Lock,
     function: Site,
     until: Until,
     body: F,
-) -> R
+) -> Pin<Box<impl Future<Output = R>>>
 where
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
     let lock = lock.bind(|| provider);
     let body = async || body().await.into_result();
-    R::from_result(held_lock::locked(lock, function, until.0, body).await)
+    Box::pin(async move { R::from_result(held_lock::locked(lock, function, until.0, body).await) })
 }
