@@ -21,7 +21,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use sqlx::{MySql, Postgres, Sqlite, Transaction};
+use sqlx::error::DatabaseError;
+use sqlx::pool::PoolOptions;
+use sqlx::{MySql, Pool, Postgres, Sqlite, Transaction};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tx_runtime::{Db, Error, Isolation, LocalLocks, Lock, Propagation, TransactionOptions};
@@ -31,7 +33,7 @@ use tx_tests::{Backend, Bed, Proxy, Shape, poll_n};
 const SCHEDULES: u64 = 2_000;
 
 /// How many run at once; each has counters and locks of its own.
-const LANES: u64 = 12;
+const LANES: u64 = 10;
 
 /// How many workers meet in one schedule.
 const WORKERS: usize = 3;
@@ -45,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a transaction has still to do when its lock has opened too early.
 const AFTERWARDS: Duration = Duration::from_millis(20);
 
-const POOL: u32 = 20;
+const POOL: u32 = 12;
 
 const TABLES: &str = "
     create table counter (id bigint primary key, v bigint not null);
@@ -176,6 +178,8 @@ struct World<B: Backend> {
     bed: Bed<B>,
     /// Of the second process.
     other: Db<B>,
+    /// Of nobody: for looks at what is stored.
+    looking: Pool<B>,
     _proxy: Option<Proxy>,
     keeper: Keeper,
     violations: Mutex<Vec<String>>,
@@ -206,9 +210,12 @@ impl<B: Backend> World<B> {
         let pool = bed.db.pool();
         let (options, connect) = (pool.options().clone(), pool.connect_options());
         let other = Db::new(options.connect_lazy_with(connect.as_ref().clone()));
+        let looking = PoolOptions::new().max_connections(POOL / 2);
+        let looking = looking.connect_lazy_with(bed.options().clone());
         Some(Self {
             bed,
             other,
+            looking,
             _proxy: proxy,
             keeper,
             violations: Mutex::default(),
@@ -281,7 +288,7 @@ impl<B: Backend> Place<'_, B> {
 /// Time for others to do harm: none, a moment, or more.
 async fn dally(dice: &mut Dice) {
     match dice.roll(4) {
-        0 => sleep(LATE.mul_f64(dice.roll(100) as f64 / 100.0)).await,
+        0 => sleep(Duration::from_micros(dice.roll(2_000))).await,
         1 => tokio::task::yield_now().await,
         _ => {}
     }
@@ -292,7 +299,7 @@ async fn look<B: Backend>(world: &World<B>, plan: &Plan) -> Result<Vec<i64>, Err
     let mut seen = Vec::new();
     for counter in &plan.counters {
         let sql = format!("select v from counter where id = {counter}");
-        seen.push(B::int(B::pool(world.db(plan).pool()), &sql).await?);
+        seen.push(B::int(B::pool(&world.looking), &sql).await?);
     }
     Ok(seen)
 }
@@ -345,7 +352,7 @@ async fn add<B: Backend>(
 }
 
 fn is_row_lock(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(DatabaseError::code);
     let message = error.to_string();
     code.as_deref() == Some("55P03") || message.contains("1205") || message.contains("3572")
 }
@@ -366,127 +373,189 @@ async fn work<B: Backend>(world: &World<B>, plan: &Plan) -> Result<(), Error> {
     if let Keeper::Guards { mutexes, before } = &world.keeper {
         return work_plainly(world, plan, mutexes, *before).await;
     }
-    let (db, lock) = (world.db(plan), world.lock(plan));
     let mut dice = plan.dice.clone();
-    let begun = B::SERVER && dice.roll(2) == 0;
-    let level = match dice.roll(3) {
-        0 => Some(Isolation::ReadCommitted),
-        1 => Some(Isolation::RepeatableRead),
-        _ => None,
+    let job = Job {
+        world,
+        plan,
+        db: world.db(plan),
+        lock: world.lock(plan),
+        begins_outside: B::SERVER && dice.roll(2) == 0,
+        level: dice.one_of(&[
+            None,
+            Some(Isolation::ReadCommitted),
+            Some(Isolation::RepeatableRead),
+        ]),
     };
-    let levelled = |options: TransactionOptions| match level {
-        Some(level) => options.isolation(level),
-        None => options,
-    };
-    let within = async || {
-        let looked = look(world, plan).await?;
-        add(world, plan, Place::Scope(db), &looked).await
-    };
-    let aside = async || {
-        let sql = format!("insert into t (id) values ({})", plan.row);
-        Ok::<_, Error>(B::raw(db, &sql).await.map(drop)?)
-    };
-    let outer = levelled(TransactionOptions::new());
     match plan.form {
-        Form::Begun => db.transaction_with(outer.lock(lock), within).await,
-        Form::Around => {
-            let body = async || {
-                db.transaction_with(outer, within).await?;
-                db.transaction_with(outer, aside).await
-            };
-            db.locked(lock, body).await
+        Form::Begun | Form::Around | Form::Variable => job.alone().await,
+        Form::Isolated | Form::Again => job.beside_another().await,
+        Form::Joined | Form::JoinedLate | Form::AroundJoined => job.as_a_part().await,
+        Form::Nested | Form::InsideNested => job.in_savepoints().await,
+    }
+}
+
+/// A plan at work.
+struct Job<'a, B: Backend> {
+    world: &'a World<B>,
+    plan: &'a Plan,
+    db: &'a Db<B>,
+    lock: Lock,
+    /// Whether the transaction around has run something before the lock is taken.
+    begins_outside: bool,
+    level: Option<Isolation>,
+}
+
+impl<B: Backend> Job<'_, B> {
+    fn levelled(&self, options: TransactionOptions) -> TransactionOptions {
+        match self.level {
+            Some(level) => options.isolation(level),
+            None => options,
         }
-        Form::Variable => {
-            let held = db.lock(lock).await?;
-            let looked = look(world, plan).await?;
-            let tx = held.begin_with(outer).await?;
-            match tx
-                .within(async || add(world, plan, Place::Scope(db), &looked).await)
-                .await
-            {
-                Ok(()) => tx.commit().await?,
-                // What is dropped keeps the lock until it is rolled back.
-                Err(error) => return Err(error),
+    }
+
+    fn lock(&self) -> Lock {
+        self.lock.clone()
+    }
+
+    /// What the lock is for.
+    async fn add(&self) -> Result<(), Error> {
+        let looked = look(self.world, self.plan).await?;
+        add(self.world, self.plan, Place::Scope(self.db), &looked).await
+    }
+
+    /// What needs no lock.
+    async fn aside(&self) -> Result<(), Error> {
+        let sql = format!("insert into t (id) values ({})", self.plan.row);
+        Ok(B::raw(self.db, &sql).await.map(drop)?)
+    }
+
+    async fn aside_afterwards(&self) -> Result<(), Error> {
+        dally(&mut self.plan.dice.clone()).await;
+        self.aside().await
+    }
+
+    async fn alone(&self) -> Result<(), Error> {
+        let (db, lock) = (self.db, self.lock());
+        let options = self.levelled(TransactionOptions::new());
+        match self.plan.form {
+            Form::Begun => {
+                db.transaction_with(options.lock(lock), async || self.add().await)
+                    .await
             }
-            held.release().await
-        }
-        Form::Isolated => {
-            let isolated = levelled(mode(Propagation::Isolated));
-            let body = async || {
-                if begun {
-                    aside().await?;
-                }
-                db.transaction_with(isolated.lock(lock), within).await?;
-                if !begun {
-                    aside().await?;
-                }
-                Ok(())
-            };
-            db.transaction(body).await
-        }
-        Form::Joined | Form::JoinedLate => {
-            let late = B::SERVER && plan.form == Form::JoinedLate;
-            let body = async || {
-                if late {
-                    aside().await?;
-                }
-                let joined = mode(Propagation::Mandatory);
-                db.transaction_with(joined.lock(lock), within).await?;
-                dally(&mut plan.dice.clone()).await;
-                if !late {
-                    aside().await?;
-                }
-                Ok(())
-            };
-            db.transaction_with(outer, body).await
-        }
-        Form::Nested | Form::InsideNested => {
-            let nested = mode(Propagation::Nested);
-            let body = async || {
-                let inside = async || {
-                    let joined = mode(Propagation::Mandatory);
-                    db.transaction_with(joined.lock(lock.clone()), within).await
-                };
-                let savepoint = if plan.form == Form::Nested {
-                    db.transaction_with(nested.lock(lock.clone()), within).await
-                } else {
-                    db.transaction_with(nested, inside).await
-                };
-                dally(&mut plan.dice.clone()).await;
-                aside().await?;
-                savepoint.or_else(|error| {
-                    if is_on_purpose(&error) {
-                        Ok(())
-                    } else {
-                        Err(error)
-                    }
-                })
-            };
-            db.transaction_with(outer, body).await
-        }
-        Form::AroundJoined => {
-            let body = async || {
-                db.locked(lock, async || {
-                    db.transaction_with(mode(Propagation::Mandatory), within)
+            Form::Around => {
+                let body = async || {
+                    db.transaction_with(options, async || self.add().await)
+                        .await?;
+                    db.transaction_with(options, async || self.aside().await)
                         .await
-                })
+                };
+                db.locked(lock, body).await
+            }
+            _ => {
+                let held = db.lock(lock).await?;
+                let looked = look(self.world, self.plan).await?;
+                let tx = held.begin_with(options).await?;
+                let add = async || add(self.world, self.plan, Place::Scope(db), &looked).await;
+                // Dropped after an error, it keeps the lock until it is rolled back.
+                tx.within(add).await?;
+                tx.commit().await?;
+                held.release().await
+            }
+        }
+    }
+
+    /// In a transaction of its own inside another one.
+    async fn beside_another(&self) -> Result<(), Error> {
+        let again = self.plan.form == Form::Again;
+        let inner = if again {
+            Propagation::RequiresNew
+        } else {
+            Propagation::Isolated
+        };
+        let inner = self.levelled(mode(inner)).lock(self.lock());
+        let body = async || {
+            if self.begins_outside {
+                self.aside().await?;
+            }
+            self.db
+                .transaction_with(inner, async || self.add().await)
                 .await?;
-                dally(&mut plan.dice.clone()).await;
-                aside().await
-            };
-            db.transaction_with(outer, body).await
+            if self.begins_outside {
+                Ok(())
+            } else {
+                self.aside_afterwards().await
+            }
+        };
+        if again {
+            let outer = TransactionOptions::new().isolation(Isolation::ReadCommitted);
+            return self
+                .db
+                .transaction_with(outer.lock(self.lock()), body)
+                .await;
         }
-        Form::Again => {
-            let new = levelled(mode(Propagation::RequiresNew));
-            let body = async || {
-                if begun {
-                    aside().await?;
+        self.db.transaction(body).await
+    }
+
+    /// In a part of a transaction, which has begun or not.
+    async fn as_a_part(&self) -> Result<(), Error> {
+        let late = B::SERVER && self.plan.form == Form::JoinedLate;
+        let joined = mode(Propagation::Mandatory);
+        let body = async || {
+            if late {
+                self.aside().await?;
+            }
+            if self.plan.form == Form::AroundJoined {
+                let inner = async || {
+                    self.db
+                        .transaction_with(joined, async || self.add().await)
+                        .await
+                };
+                self.db.locked(self.lock(), inner).await?;
+            } else {
+                let joined = joined.lock(self.lock());
+                self.db
+                    .transaction_with(joined, async || self.add().await)
+                    .await?;
+            }
+            if late {
+                Ok(())
+            } else {
+                self.aside_afterwards().await
+            }
+        };
+        let outer = self.levelled(TransactionOptions::new());
+        self.db.transaction_with(outer, body).await
+    }
+
+    /// Under a savepoint, after which the transaction goes on.
+    async fn in_savepoints(&self) -> Result<(), Error> {
+        let nested = mode(Propagation::Nested);
+        let body = async || {
+            let savepoint = if self.plan.form == Form::Nested {
+                let nested = nested.lock(self.lock());
+                self.db
+                    .transaction_with(nested, async || self.add().await)
+                    .await
+            } else {
+                let joined = mode(Propagation::Mandatory).lock(self.lock());
+                let inside = async || {
+                    self.db
+                        .transaction_with(joined, async || self.add().await)
+                        .await
+                };
+                self.db.transaction_with(nested, inside).await
+            };
+            self.aside_afterwards().await?;
+            savepoint.or_else(|error| {
+                if is_on_purpose(&error) {
+                    Ok(())
+                } else {
+                    Err(error)
                 }
-                db.transaction_with(new.lock(lock.clone()), within).await
-            };
-            let options = TransactionOptions::new().isolation(Isolation::ReadCommitted);
-            db.transaction_with(options.lock(lock.clone()), body).await
-        }
+            })
+        };
+        let outer = self.levelled(TransactionOptions::new());
+        self.db.transaction_with(outer, body).await
     }
 }
 
@@ -526,7 +595,7 @@ async fn work_plainly<B: Backend>(
 // ----- schedules -----------------------------------------------------------------------
 
 /// Whether the plan may end with this error.
-fn is_expected<B: Backend>(plan: &Plan, error: &Error) -> bool {
+fn is_expected(plan: &Plan, error: &Error) -> bool {
     match error {
         Error::LockAfterSnapshot { .. } => plan.form == Form::JoinedLate,
         error => plan.end == End::Err && is_on_purpose(error),
@@ -544,7 +613,7 @@ async fn worker<B: Backend>(world: &World<B>, mut plan: Plan) {
         Ok((Some(Err(Error::LockAfterSnapshot { .. })), _)) if plan.form == Form::JoinedLate => {
             &world.refused
         }
-        Ok((Some(Err(error)), _)) if is_expected::<B>(&plan, &error) => &world.failed,
+        Ok((Some(Err(error)), _)) if is_expected(&plan, &error) => &world.failed,
         Ok((Some(Err(error)), _)) => {
             // A violation that was complained about fails the transaction as well.
             return world.accuse(format_args!("{error:?}: {plan:?}"));
@@ -632,6 +701,7 @@ async fn run<B: Backend>(name: &str, keeper: Keeper) -> Option<Vec<String>> {
     if let Some(world) = Arc::into_inner(world) {
         // Plain sqlx may have wedged its pool.
         drop(timeout(PATIENCE / 10, world.other.pool().close()).await);
+        world.looking.close().await;
         world.bed.finish().await;
     }
     Some(violations)

@@ -43,8 +43,8 @@ pub struct Shape {
 pub struct Jitter {
     /// Where the row of delays begins.
     pub seed: u64,
-    /// The longest. Seven of eight messages are not delayed at all, of those that end a
-    /// transaction every second one.
+    /// The longest. Seven of eight messages are not delayed at all; every third that ends a
+    /// transaction is, by up to eight times as much.
     pub most: Duration,
 }
 
@@ -103,7 +103,9 @@ impl Shared {
         let at = self.delays.fetch_add(1, Ordering::Relaxed);
         let dice = scrambled(seed.wrapping_add(at));
         let share = u32::try_from(dice >> 32).unwrap_or(0) / 2;
-        let odds = if ends { 2 } else { 8 };
+        // What is decided by the order in which transactions end is seen best when ends are
+        // slow.
+        let (odds, most) = if ends { (3, 8 * most) } else { (8, most) };
         match dice % odds {
             1.. => Duration::ZERO,
             0 => most.mul_f64(f64::from(share) / f64::from(u32::MAX / 2)),
