@@ -55,7 +55,8 @@ impl Program {
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
              [dependencies]\nsqlx = {{ version = \"0.9\", default-features = false }}\n\
-             tx-runtime = {{ path = {runtime:?}, features = [\"postgres\"] }}\n"
+             tx-runtime = {{ path = \"{}\", features = [\"postgres\"] }}\n",
+            runtime.display()
         );
         fs::write(directory.join("Cargo.toml"), manifest).expect("a manifest");
         fs::copy(workspace.join("Cargo.lock"), directory.join("Cargo.lock")).expect("versions");

@@ -302,6 +302,10 @@ impl<B: Backend> Block<'_, B> {
         self.not_public().await
     }
 
+    #[expect(
+        clippy::unused_async,
+        reason = "the block's attribute is to pass over it for its visibility"
+    )]
     async fn not_public(&self) -> Result<bool, Error> {
         Ok(self.bed.db.is_in_transaction())
     }
@@ -376,8 +380,8 @@ case! {
         };
         assert_eq!(function.name(), "conformance::attribute::unnamed");
         assert_eq!(function.file(), file!());
-        let source = include_str!("attribute.rs").lines();
-        let attribute = source.skip(function.line() as usize).next().unwrap_or_default();
+        let mut source = include_str!("attribute.rs").lines();
+        let attribute = source.nth(function.line() as usize).unwrap_or_default();
         assert!(attribute.starts_with("async fn unnamed"), "{attribute}");
         let text = format!("`{}` ({}:{})", function.name(), file!(), function.line());
         assert_eq!(function.to_string(), text);
