@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const FUNCTIONS: usize = 200;
 const ROUNDS: usize = 5;
 
-const HEAD: &str = "use tx_runtime::{Error, PgDb, transactional};\n";
+const HEAD: &str = "use std::pin::Pin;\nuse tx_runtime::{Error, PgDb, transactional};\n";
 
 fn annotated(number: usize) -> String {
     format!(
@@ -71,7 +71,14 @@ impl Program {
         for number in 0..FUNCTIONS {
             source += &function(number);
         }
-        writeln!(source, "pub const FUNCTIONS: usize = {FUNCTIONS};").expect("text");
+        // A future that nobody polls is not compiled to the end.
+        source +=
+            "pub type Work<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;\n";
+        source += "pub fn all(db: &PgDb) -> Vec<Work<'_>> {\n    vec![\n";
+        for number in 0..FUNCTIONS {
+            writeln!(source, "        Box::pin(add_{number}(db, {number})),").expect("text");
+        }
+        source += "    ]\n}\n";
         Self { directory, source }
     }
 
