@@ -5,8 +5,9 @@
 //! outside of it), does its worst, and ends with [`Bed::assert_clean`]. [`case!`] stamps that
 //! out once per database. What the server was really sent is read from a [`Proxy`].
 //!
-//! Servers are found by the modules [`server`] and [`redis`]: where there is none, its tests return early
-//! with one line on stderr, and under `CI` they fail.
+//! Servers are found by the module [`server`], and a [`RedisServer`] is started for each test
+//! that wants one: where there is none, its tests return early with one line on stderr, and
+//! under `CI` they fail.
 #![forbid(unsafe_code)]
 
 mod backend;
@@ -15,7 +16,7 @@ mod conformance;
 mod poll;
 mod private_server;
 mod proxy;
-pub mod redis;
+mod redis;
 mod scratch;
 pub mod server;
 

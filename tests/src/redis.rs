@@ -1,8 +1,7 @@
-//! Redis: the one that is found, and private ones that a test may pause, kill and restart.
+//! A Redis of a test's own, which it may pause, kill and restart.
 //!
-//! Found, once per process and in this order: the one that `TX_TEST_REDIS_URL` names; the one
-//! on its default local port; a private one. The variable also takes the words `private`
-//! (skip the first two) and `none` (as if nothing were installed).
+//! One that is there already is of no use: what is to be shown is what becomes of locks when
+//! their Redis comes to harm.
 
 use std::ffi::OsString;
 use std::net::{TcpListener, TcpStream};
@@ -11,58 +10,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{Client, FromRedisValue, RedisError};
-use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
 use crate::{private_server, scratch, server};
-
-const VARIABLE: &str = "TX_TEST_REDIS_URL";
-const LOCAL: &str = "redis://127.0.0.1:6379";
-const PACKAGE: &str = "the package `redis-server`";
 
 /// A server that does not answer within this time counts as absent.
 const KNOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a private one may take to start or to die.
 const CHANGE_LIMIT: Duration = Duration::from_secs(10);
-
-/// The Redis to be shared with others: only for tests that keep to their own keys.
-///
-/// # Panics
-///
-/// If the named one does not answer, and, where `CI` is set, if there is none.
-pub async fn url() -> Option<&'static str> {
-    static FOUND: OnceCell<Option<Found>> = OnceCell::const_new();
-    let found = FOUND.get_or_init(find).await.as_ref();
-    found.map(|found| match found {
-        Found::Url(url) => url.as_str(),
-        Found::Private(server) => server.url(),
-    })
-}
-
-enum Found {
-    Url(String),
-    /// Ends with the process.
-    Private(RedisServer),
-}
-
-async fn find() -> Option<Found> {
-    let named = std::env::var(VARIABLE).unwrap_or_default();
-    let private = async || RedisServer::start().await.map(Found::Private);
-    match named.as_str() {
-        "none" | "private" => private().await,
-        "" => match knock(LOCAL).await {
-            Ok(()) => Some(Found::Url(LOCAL.to_owned())),
-            Err(_) => private().await,
-        },
-        url => {
-            if let Err(reason) = knock(url).await {
-                panic!("{VARIABLE}={url} does not answer: {reason}");
-            }
-            Some(Found::Url(url.to_owned()))
-        }
-    }
-}
 
 async fn knock(url: &str) -> Result<(), String> {
     let answer = timeout(KNOCK_LIMIT, ask::<String>(url, &["PING"])).await;
@@ -96,12 +52,10 @@ impl RedisServer {
     ///
     /// If it does not start, and, where `CI` is set, if it is not installed.
     pub async fn start() -> Option<Self> {
-        let unwanted = std::env::var(VARIABLE).is_ok_and(|named| named == "none");
         let program = private_server::find("redis-server", &private_server::path());
-        let Some(program) = program.filter(|_| !unwanted) else {
-            let otherwise =
-                format!("set {VARIABLE} to the URL of one, for those that need none of their own");
-            server::report_absence("Redis", PACKAGE, &otherwise);
+        let Some(program) = program else {
+            let otherwise = "put `redis-server` on the path";
+            server::report_absence("Redis", "the package `redis-server`", otherwise);
             return None;
         };
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());

@@ -172,3 +172,35 @@ case! {
         assert_eq!(bed.control_ints("select token from tx_fence").await, [far_ahead + 1]);
     }
 }
+
+case! {
+    what_it_costs on postgres, mysql; pool = 2;
+    "a lease costs three questions to Redis, and the database the writing down of its token";
+    async fn<B>(bed, proxy) {
+        let Some(setup) = Setup::new(LONG).await else { return };
+        bed.control_raw(tx_runtime::Db::<B>::fence_table()).await;
+        let scope = async |id, lock: Option<Lock>| {
+            let work = async || bed.db.transaction(async || Ok::<_, Error>(bed.insert(id).await?)).await;
+            proxy.clear();
+            match lock {
+                Some(lock) => bed.db.locked(lock, work).await.unwrap(),
+                None => work().await.unwrap(),
+            }
+            proxy.log().iter().filter(|(_, message)| !message.eq_ignore_ascii_case("ping") && message != "SYNC").count()
+        };
+        // Statements are prepared, and Redis knows the scripts.
+        for id in [1, 2] {
+            scope(id, Some(k(&setup.here))).await;
+        }
+        let asked = async || -> u64 {
+            let stats: String = setup.redis.ask(&["INFO", "commandstats"]).await;
+            let scripts = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+            scripts.and_then(|calls| calls.split(',').next()).unwrap().parse().unwrap()
+        };
+        let before = asked().await;
+        let (without, with) = (scope(3, None).await, scope(4, Some(k(&setup.here))).await);
+        assert_eq!(asked().await - before, 3, "take, check, open");
+        let fence = if B::LABEL == "postgres" { 1 } else { 2 };
+        assert_eq!(with - without, fence, "{:?}", proxy.log());
+    }
+}
