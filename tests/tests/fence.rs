@@ -465,3 +465,21 @@ case! {
         assert!(matches!(error, Error::NoFenceTable { .. }), "{error}");
     }
 }
+
+case! {
+    any_name on sqlite, postgres, mysql; bed = fenced::<B>();
+    "tokens belong to exact names, of any letters and of the longest length";
+    async fn<B>(bed) {
+        let locks = Numbered::from(1);
+        let long = "\u{1f512}".repeat(125);
+        let names = ["k", "K", "k ", "\u{fc}", "u\u{308}", "'\"\\`%", &long];
+        for (id, name) in (10..).zip(names) {
+            let done = bed.db.locked(Lock::key(name).on(&locks), async || {
+                bed.db.transaction(async || Ok::<_, Error>(bed.insert(id).await?)).await
+            });
+            done.await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        let tokens = bed.control_ints("select token from tx_fence order by token").await;
+        assert_eq!(tokens, [1, 2, 3, 4, 5, 6, 7], "some share a token's row");
+    }
+}

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::MySqlConnection;
+use sqlx::{MySqlConnection, Row};
 
 use super::{Isolation, begin_text, number as code};
 use crate::dialect::{LockMessages, LockTime, own_sql, sql::hex};
@@ -101,8 +101,9 @@ pub(super) async fn keeps_snapshot(
     Ok(found.fetch_optional(connection).await?.is_some())
 }
 
+/// Every collation that both know takes `k` and `k ` for one name.
 pub(super) const FENCE_TABLE: &str = "CREATE TABLE IF NOT EXISTS tx_fence (\
-     name varchar(500) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, \
+     name varbinary(500) PRIMARY KEY, \
      token bigint NOT NULL) ENGINE = InnoDB";
 
 pub(super) async fn fence(
@@ -110,14 +111,16 @@ pub(super) async fn fence(
     key: &str,
     token: i64,
 ) -> Result<Option<i64>, sqlx::Error> {
+    let name = format!("X'{}'", hex(&[key]));
     // The row is locked exclusively at once: INSERT IGNORE would take a shared lock first, and
-    // two of those could not both become exclusive.
-    let insert = "INSERT INTO tx_fence (name, token) VALUES (?, ?) \
-                  ON DUPLICATE KEY UPDATE token = GREATEST(token, VALUES(token))";
-    let insert = sqlx::query(insert).bind(key).bind(token);
-    insert.execute(&mut *connection).await?;
-    // A locking read: a plain one would take the snapshot of the transaction.
-    let seen = sqlx::query_scalar("SELECT token FROM tx_fence WHERE name = ? FOR UPDATE");
-    let seen: i64 = seen.bind(key).fetch_one(connection).await?;
+    // two of those could not both become exclusive. Then a locking read, since a plain one
+    // would take the snapshot of the transaction.
+    let sql = format!(
+        "INSERT INTO tx_fence (name, token) VALUES ({name}, {token}) \
+         ON DUPLICATE KEY UPDATE token = GREATEST(token, VALUES(token)); \
+         SELECT token FROM tx_fence WHERE name = {name} FOR UPDATE"
+    );
+    let row = sqlx::raw_sql(own_sql(sql)).fetch_one(connection).await?;
+    let seen: i64 = row.try_get(0)?;
     Ok(Some(seen).filter(|seen| *seen > token))
 }
