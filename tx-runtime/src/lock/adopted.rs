@@ -155,17 +155,17 @@ impl Adopted {
         }
     }
 
-    /// The transaction has ended.
-    pub(crate) fn let_go(&self) {
+    /// The transaction has ended: the locks, of which the last reference opens each.
+    pub(crate) fn let_go(&self) -> Vec<Arc<Held>> {
         let adopted = std::mem::take(&mut *self.lock());
-        for adoption in &adopted {
-            if adoption.standing == Standing::Own {
-                adoption.held.end();
-            }
-        }
-        // Out of the mutex: the last reference opens the lock.
-        drop(adopted);
         self.unsettled.store(false, Ordering::Release);
+        let ended = adopted.into_iter().map(|Adoption { held, standing }| {
+            if standing == Standing::Own {
+                held.end();
+            }
+            held
+        });
+        ended.collect()
     }
 
     fn recount(&self, adopted: &[Adoption]) {

@@ -299,7 +299,7 @@ impl<DB: Dialect> Transaction<DB> {
         match self.wire.try_lock() {
             Ok(mut wire) if wire.is_unused() => {
                 wire.discard();
-                self.over(wire);
+                drop(self.over(wire));
                 true
             }
             _ => false,
@@ -328,7 +328,7 @@ impl<DB: Dialect> Transaction<DB> {
         self.root.check(owner)?;
         if wire.is_unused() {
             wire.discard();
-            self.over(wire);
+            drop(self.over(wire));
             return Ok(Verdict::Committed);
         }
         self.check_locks().await?;
@@ -340,7 +340,10 @@ impl<DB: Dialect> Transaction<DB> {
             self.adopted.doubt();
         }
         drop(wire.take_ended());
-        self.over(wire);
+        for held in self.over(wire) {
+            // It is committed; a lock that cannot be opened is on record.
+            let _ = held.open(owner).await;
+        }
         Ok(verdict)
     }
 
@@ -404,7 +407,7 @@ impl<DB: Dialect> Transaction<DB> {
         );
         if let Some(mut wire) = self.try_wire() {
             wire.discard();
-            self.over(wire);
+            drop(self.over(wire));
         }
         None
     }
@@ -423,7 +426,7 @@ impl<DB: Dialect> Transaction<DB> {
         }
         // The lock that has lent the connection may open when the transaction is over.
         let lease = wire.take_ended().filter(|lease| !lease.is_lent());
-        self.over(wire);
+        drop(self.over(wire));
         lease
     }
 
@@ -432,13 +435,14 @@ impl<DB: Dialect> Transaction<DB> {
         self.wants_connection.store(false, Ordering::Release);
     }
 
-    fn over(&self, mut wire: Turn<'_, DB>) {
+    /// The transaction has ended. Dropped, its locks open in the background.
+    fn over(&self, mut wire: Turn<'_, DB>) -> Vec<Arc<Held>> {
         self.source.keep_spent(wire.take_spent());
         drop(wire);
         self.root.finish(End::Closed);
         self.let_go();
         self.savepoint_ended.notify_waiters();
-        self.adopted.let_go();
+        self.adopted.let_go()
     }
 }
 
