@@ -26,8 +26,10 @@ use sqlx::pool::PoolOptions;
 use sqlx::{MySql, Pool, Postgres, Sqlite, Transaction};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tx_runtime::{Db, Error, Isolation, LocalLocks, Lock, Propagation, TransactionOptions};
-use tx_tests::{Backend, Bed, Proxy, Shape, poll_n};
+use tx_runtime::{
+    Db, Error, Isolation, LocalLocks, Lock, Propagation, RedisLocks, TransactionOptions,
+};
+use tx_tests::{Backend, Bed, Proxy, RedisServer, Shape, poll_n};
 
 /// How many schedules every provider runs on every database.
 const SCHEDULES: u64 = 2_000;
@@ -161,6 +163,8 @@ impl Plan {
 enum Keeper {
     Local(LocalLocks),
     Database,
+    /// A handle for each process.
+    Redis([RedisLocks; 2]),
     /// Broken: each process has its own.
     Apart([LocalLocks; 2]),
     /// Broken: guards of mutexes in plain sqlx, dropped `before` COMMIT or, as it is mostly
@@ -207,6 +211,9 @@ impl<B: Backend> World<B> {
         for table in TABLES.split(';') {
             bed.control(table).await;
         }
+        if matches!(keeper, Keeper::Redis(_)) {
+            bed.control(Db::<B>::fence_table()).await;
+        }
         let pool = bed.db.pool();
         let (options, connect) = (pool.options().clone(), pool.connect_options());
         let other = Db::new(options.connect_lazy_with(connect.as_ref().clone()));
@@ -235,6 +242,7 @@ impl<B: Backend> World<B> {
         match &self.keeper {
             Keeper::Local(local) => lock.on(local),
             Keeper::Apart(locals) => lock.on(&locals[plan.process]),
+            Keeper::Redis(handles) => lock.on(&handles[plan.process]),
             Keeper::Database | Keeper::Guards { .. } => lock,
         }
     }
@@ -752,6 +760,15 @@ async fn holds<B: Backend>(name: &str, keeper: Keeper) {
     );
 }
 
+async fn holds_with_redis<B: Backend>() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let connect = async || RedisLocks::connect(server.url()).await.expect("it answers");
+    let handles = [connect().await, connect().await];
+    holds::<B>("RedisLocks", Keeper::Redis(handles)).await;
+}
+
 /// A broken order must be found out by the same checks.
 async fn is_found_out<B: Backend>(name: &str, keeper: Keeper) {
     let Some(violations) = run::<B>(name, keeper).await else {
@@ -786,6 +803,11 @@ macro_rules! schedules {
             #[test]
             fn local_locks() {
                 on_threads(holds::<$driver>("LocalLocks", Keeper::Local(LocalLocks::new())));
+            }
+
+            #[test]
+            fn redis_locks() {
+                on_threads(holds_with_redis::<$driver>());
             }
 
             #[test]

@@ -94,6 +94,14 @@ const GROUP_A: [(&str, &str, &[&str]); 10] = [
             "body/fail/not_send",
         ],
     ),
+    (
+        "L-21",
+        "a lock and a transaction on one function, in either order",
+        &[
+            "locked/fail/above_transactional",
+            "locked/fail/below_transactional",
+        ],
+    ),
 ];
 
 fn root() -> &'static Path {

@@ -128,7 +128,7 @@ case! {
 async fn raise<B: Backend>(db: &Db<B>) -> Result<(), Error> {
     let sql = match B::LABEL {
         "postgres" => "do $$ begin raise exception using errcode = '40001'; end $$",
-        _ => "begin not atomic signal sqlstate '40001' set mysql_errno = 1213; end",
+        _ => "signal sqlstate '40001' set mysql_errno = 1213",
     };
     B::raw(db, sql).await?;
     Ok(())
@@ -442,10 +442,9 @@ case! {
 }
 
 case! {
-    y_19_lock on postgres;
+    l_20 on postgres, mysql;
     "a lock among the options is held from the first attempt to the last";
     async fn<B>(bed) {
-        // L-20
         let tries = Count::default();
         let locked = TransactionOptions::new().lock("k");
         let retried = bed.db.retrying(retry(3), locked, async || {
