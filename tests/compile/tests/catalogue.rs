@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The cases of conformance group A that are about compiling.
+/// The cases of the conformance catalogue that are about compiling.
 const CATALOGUE: [(&str, &str, &[&str]); 11] = [
     (
         "A-01",
@@ -206,7 +206,7 @@ fn page() -> String {
             .expect("text");
         }
     }
-    writeln!(page, "\n## Conformance, group A\n").expect("text");
+    writeln!(page, "\n## Conformance\n").expect("text");
     for (id, title, cases) in CATALOGUE {
         let links = cases
             .iter()
