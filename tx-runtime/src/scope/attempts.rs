@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Ending, Position, Scope, deadline_to_be, live};
+use super::ending::Ending;
+use super::running::{deadline_to_be, live};
+use super::{Position, Scope};
 use crate::aftermath::{self, Aftermath};
 use crate::chain;
 use crate::deadline::Deadline;

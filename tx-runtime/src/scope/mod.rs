@@ -1,178 +1,33 @@
 //! The life of one scope: entered by its mode, left by its body's result.
 
 mod attempts;
+mod ending;
 mod locked;
+mod position;
+mod running;
 
-use std::any::Any;
-use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
-use crate::aftermath::{self, Aftermath};
+use self::ending::{Ending, commit, completion, ending, release};
+use crate::aftermath::Aftermath;
 use crate::cause::{Cause, CauseKind, Doom};
-use crate::chain::{self, Frame, Ground, Physical, ScopeLink};
-use crate::deadline::{self, Deadline};
+use crate::chain::{self, Frame, Ground, ScopeLink};
+use crate::deadline::Deadline;
 use crate::dialect::Dialect;
-use crate::error::{Error, Outcome};
-use crate::hook::{Completion, HookFailure};
+use crate::error::Error;
+use crate::hook::HookFailure;
 use crate::level::Level;
-use crate::lock::{Bound, Held};
+use crate::lock::Held;
 use crate::options::{Terms, TransactionOptions};
 use crate::propagation::{Entry, Propagation};
-use crate::result::TransactionResult;
-use crate::rules::{RuledOptions, Rules};
 use crate::site::Site;
-use crate::source::{Holding, Source};
-use crate::transaction::{Transaction, Verdict};
+use crate::source::Source;
+use crate::transaction::Transaction;
 
-pub(crate) use attempts::Attempts;
-
-/// Runs `body` in a scope of `source`.
-///
-/// This is all there is to `#[transactional]` and `Db::transaction`: enter, run, leave. It
-/// is kept small, since it is compiled once for every body.
-pub(crate) async fn run<DB, R, F>(
-    source: &Arc<Source<DB>>,
-    options: RuledOptions<R::Ok, R::Error>,
-    body: F,
-) -> R
-where
-    DB: Dialect,
-    R: TransactionResult,
-    F: AsyncFnOnce() -> R,
-{
-    let RuledOptions { options, rules } = options;
-    let scope = match Scope::enter(source, &options) {
-        Ok(scope) => scope,
-        Err(refused) => return R::from_result(Err(refused.into())),
-    };
-    let (result, aftermath, _) = live(scope, rules, body).await;
-    aftermath::settle(aftermath).await;
-    result
-}
-
-/// As [`run`], under `lock`: it is open, or on its way there, when this returns.
-pub(crate) async fn run_locked<DB, R, F>(
-    source: &Arc<Source<DB>>,
-    lock: Bound,
-    options: RuledOptions<R::Ok, R::Error>,
-    body: F,
-) -> R
-where
-    DB: Dialect,
-    R: TransactionResult,
-    F: AsyncFnOnce() -> R,
-{
-    let RuledOptions { mut options, rules } = options;
-    options.since.get_or_insert_with(Instant::now);
-    let deadline = deadline_to_be(source, &options);
-    let mut entered = Box::pin(locked::enter(source, &options, lock));
-    let entered = deadline::race(deadline, entered.as_mut()).await;
-    let entered = entered.unwrap_or_else(|late| {
-        let doom = late.doom();
-        Err(Error::timed_out(options.site, &doom))
-    });
-    let (scope, held) = match entered {
-        Ok(entered) => entered,
-        Err(refused) => return R::from_result(Err(refused.into())),
-    };
-    let (result, aftermath, _) = live(scope, rules, body).await;
-    if let Some(held) = held {
-        // What was committed stays so; a lock that cannot be opened is on record.
-        let _ = held.open(options.site).await;
-    }
-    aftermath::settle(aftermath).await;
-    result
-}
-
-/// The end of the time of a scope that is yet to be entered.
-fn deadline_to_be<DB: Dialect>(
-    source: &Source<DB>,
-    options: &TransactionOptions,
-) -> Option<Deadline> {
-    let position = chain::current(|frame| Position::nearest(source, frame));
-    let entry = options.propagation.entry(position.is_some());
-    let begins = matches!(entry, Entry::Begin | Entry::BeginUnderLock);
-    own_deadline(source, options, begins)
-}
-
-/// The body in its scope, to the end of both; what is due then is left to the caller.
-async fn live<DB, R, F>(
-    mut scope: Scope<DB>,
-    rules: Rules<R::Ok, R::Error>,
-    body: F,
-) -> (R, Option<Aftermath>, Ending)
-where
-    DB: Dialect,
-    R: TransactionResult,
-    F: AsyncFnOnce() -> R,
-{
-    let ended = {
-        let body = pin!(chain::within(&scope.frame, body));
-        deadline::race(scope.deadline, body).await
-    };
-    let result = match ended {
-        Ok(result) => result.into_result(),
-        Err(deadline) => {
-            let late = Box::pin(scope.time_out(deadline)).await;
-            let result = R::from_result(Err(late.into()));
-            return (result, scope.aftermath(), Ending::Final);
-        }
-    };
-    let intent = match &result {
-        Ok(value) if rules.rejects(value) => {
-            Intent::GiveUp("it returned a value that its `rollback_if` rejects".to_owned())
-        }
-        Ok(_) => Intent::Keep(Meant::Ok),
-        Err(error) if rules.commits(error) => Intent::Keep(Meant::Kept(rules.describe(error))),
-        Err(error) => Intent::GiveUp(if scope.is_participant() {
-            rules.describe(error)
-        } else {
-            String::new()
-        }),
-    };
-    let result = R::from_result(match scope.leave(intent).await {
-        Ok(()) => result,
-        Err(error) => Err(error.into()),
-    });
-    (result, scope.aftermath(), scope.ending)
-}
-
-/// Whether a scope is worth another attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// It is not: it has committed, or failed for reasons of its own, or owned nothing.
-    Final,
-    /// A conflict with others has rolled it back.
-    Conflict,
-    /// Nobody knows whether it has committed.
-    Unknown,
-}
-
-/// What the owner of a scope wants of it at its end.
-pub(crate) enum Intent {
-    Keep(Meant),
-    /// With the error in words, for those who ask later why the transaction is doomed.
-    GiveUp(String),
-}
-
-/// What a scope that means to commit returned.
-pub(crate) enum Meant {
-    Ok,
-    Kept(String),
-}
-
-impl Meant {
-    fn into_text(self) -> String {
-        match self {
-            Self::Ok => "returned Ok".to_owned(),
-            Self::Kept(error) => {
-                format!("returned an error that its rules commit for ({error})")
-            }
-        }
-    }
-}
+pub(crate) use self::attempts::Attempts;
+pub(crate) use self::ending::{Intent, Meant};
+pub(crate) use self::position::{Position, holding, nearest_transaction};
+pub(crate) use self::running::{run, run_locked};
 
 /// One execution of a transactional function; dropped before its end, it rolls back.
 pub(crate) struct Scope<DB: Dialect> {
@@ -220,74 +75,6 @@ impl Drop for Participation {
     fn drop(&mut self) {
         self.level.part();
     }
-}
-
-/// Where the statements of a scope run.
-pub(crate) struct Position<DB: Dialect> {
-    pub(crate) transaction: Arc<Transaction<DB>>,
-    pub(crate) level: Arc<Level>,
-    /// The function that the statements are run for.
-    pub(crate) function: Site,
-}
-
-impl<DB: Dialect> Position<DB> {
-    /// The position that a chain entry stands for, if it is in a transaction.
-    pub(crate) fn of(scope: &ScopeLink) -> Option<Self> {
-        let Ground::Transaction { transaction, level } = &scope.ground else {
-            return None;
-        };
-        Some(Self {
-            transaction: of_type(transaction)?,
-            level: Arc::clone(level),
-            function: scope.site,
-        })
-    }
-
-    /// The position of a chain that ends in `frame`, if it is in a transaction of `source`.
-    pub(crate) fn nearest(source: &Source<DB>, frame: Option<&Frame>) -> Option<Self> {
-        let found = frame.and_then(|frame| frame.find(source.id()))?;
-        Self::of(found.scope)
-    }
-
-    /// Whether a statement could be sent this moment.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.transaction
-            .ready_now(&self.level, self.function)
-            .is_some()
-    }
-}
-
-fn of_type<DB: Dialect>(transaction: &Arc<dyn Physical>) -> Option<Arc<Transaction<DB>>> {
-    let any: Arc<dyn Any + Send + Sync> = Arc::<dyn Physical>::clone(transaction);
-    any.downcast().ok()
-}
-
-/// The connections of `db` that a chain holds, those of its locks included.
-pub(crate) fn holding<DB: Dialect>(source: &Source<DB>, frame: Option<&Frame>) -> Holding {
-    let mut holding = nearest_transaction(source, frame)
-        .map_or_else(Holding::default, |transaction| transaction.holding(false));
-    let locks = frame.map_or_else(Vec::new, Frame::locks);
-    let kept = locks
-        .iter()
-        .filter(|held| held.keeps_connection(source.id()));
-    holding.level += kept.count();
-    holding.under_lock = !locks.is_empty();
-    holding
-}
-
-/// The transaction of `db` nearest in the chain, running or suspended.
-pub(crate) fn nearest_transaction<DB: Dialect>(
-    source: &Source<DB>,
-    frame: Option<&Frame>,
-) -> Option<Arc<Transaction<DB>>> {
-    let mut next = frame.and_then(|frame| frame.find(source.id()));
-    while let Some(found) = next {
-        if let Some(position) = Position::of(found.scope) {
-            return Some(position.transaction);
-        }
-        next = found.parent.and_then(|frame| frame.find(source.id()));
-    }
-    None
 }
 
 impl<DB: Dialect> Scope<DB> {
@@ -622,29 +409,6 @@ fn cause_of_drop() -> Cause {
     }
 }
 
-/// What became of a transaction whose owner wanted to keep its work, or not.
-fn completion(root: &Arc<Level>, kept: bool, ended: &Result<(), Error>) -> Completion {
-    match ended {
-        Err(error) if error.outcome() == Outcome::Unknown => Completion::Unknown,
-        Ok(()) if kept => Completion::Committed,
-        _ if has_ended_early(root) => Completion::Unknown,
-        _ => Completion::RolledBack,
-    }
-}
-
-fn ending(root: &Arc<Level>, completion: Completion, ended: &Result<(), Error>) -> Ending {
-    let refused = match ended {
-        Err(Error::Commit { retryable, .. }) => *retryable,
-        _ => false,
-    };
-    let doomed = root.verdict().is_some_and(|doom| doom.cause.is_retryable());
-    match completion {
-        Completion::Unknown => Ending::Unknown,
-        Completion::RolledBack if doomed || refused => Ending::Conflict,
-        Completion::Committed | Completion::RolledBack => Ending::Final,
-    }
-}
-
 fn frame<DB: Dialect>(
     source: &Source<DB>,
     options: &TransactionOptions,
@@ -712,100 +476,4 @@ fn check_read_only<DB: Dialect>(
         outer: level.site(),
         read_only: options.read_only,
     })
-}
-
-async fn commit<DB: Dialect>(transaction: &Transaction<DB>, meant: Meant) -> Result<(), Error> {
-    if transaction.root().verdict().is_none() {
-        match transaction.commit().await {
-            Ok(verdict) => return judge::<DB>(verdict, transaction.root().site(), meant),
-            Err(error) if transaction.root().verdict().is_none() => {
-                transaction.roll_back().await;
-                return Err(error);
-            }
-            // A statement that was still under way has failed and doomed the transaction.
-            Err(_) => {}
-        }
-    }
-    transaction.roll_back().await;
-    Err(unexpected_rollback(transaction.root(), meant))
-}
-
-fn judge<DB: Dialect>(verdict: Verdict, function: Site, meant: Meant) -> Result<(), Error> {
-    match verdict {
-        Verdict::Committed => Ok(()),
-        Verdict::Refused(source) => Err(Error::Commit {
-            function,
-            retryable: DB::is_retryable(&source),
-            source,
-            meant: meant.into_text(),
-        }),
-        Verdict::EndedEarly(source) => Err(Error::EndedEarly {
-            function,
-            cause: Cause::of_database(CauseKind::EndedEarly, &source, false),
-            meant: meant.into_text(),
-        }),
-        Verdict::Unknown(source) => Err(Error::CommitUnknown {
-            function,
-            source,
-            meant: meant.into_text(),
-        }),
-    }
-}
-
-async fn release<DB: Dialect>(
-    transaction: &Transaction<DB>,
-    level: &Arc<Level>,
-    meant: Meant,
-) -> Result<(), Error> {
-    level.check_open()?;
-    level.doom_if_outlived();
-    level.doom_if_late();
-    if level.verdict().is_none() {
-        match transaction.close_savepoint(level, true).await {
-            Err(Error::Doomed { .. }) => {}
-            Err(_) if has_ended_early(level) => {}
-            ended => return ended,
-        }
-    }
-    let _ = transaction.close_savepoint(level, false).await;
-    Err(unexpected_rollback(level, meant))
-}
-
-fn has_ended_early(level: &Arc<Level>) -> bool {
-    let verdict = level.verdict();
-    verdict.is_some_and(|doom| doom.cause.kind() == CauseKind::EndedEarly)
-}
-
-/// The error of a scope that meant to keep its work and could not.
-fn unexpected_rollback(level: &Arc<Level>, meant: Meant) -> Error {
-    let function = level.site();
-    let Some(doom) = level.verdict() else {
-        return Error::TransactionClosed { function };
-    };
-    if doom.cause.kind() == CauseKind::RollbackOnly && doom.by == function {
-        return Error::RolledBack {
-            function,
-            reason: match meant {
-                Meant::Ok => doom.cause.to_string(),
-                kept @ Meant::Kept(_) => format!("{}; it {}", doom.cause, kept.into_text()),
-            },
-        };
-    }
-    if doom.cause.kind() == CauseKind::TimedOut {
-        return Error::timed_out(function, doom);
-    }
-    let (cause, meant) = (doom.cause.clone(), meant.into_text());
-    if cause.kind() == CauseKind::EndedEarly {
-        return Error::EndedEarly {
-            function,
-            cause,
-            meant,
-        };
-    }
-    Error::UnexpectedRollback {
-        function,
-        by: doom.by,
-        cause,
-        meant,
-    }
 }

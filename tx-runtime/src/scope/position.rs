@@ -1,0 +1,79 @@
+//! Where a chain stands in the transactions of one `Db`.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::chain::{Frame, Ground, Physical, ScopeLink};
+use crate::dialect::Dialect;
+use crate::level::Level;
+use crate::site::Site;
+use crate::source::{Holding, Source};
+use crate::transaction::Transaction;
+
+/// Where the statements of a scope run.
+pub(crate) struct Position<DB: Dialect> {
+    pub(crate) transaction: Arc<Transaction<DB>>,
+    pub(crate) level: Arc<Level>,
+    /// The function that the statements are run for.
+    pub(crate) function: Site,
+}
+
+impl<DB: Dialect> Position<DB> {
+    /// The position that a chain entry stands for, if it is in a transaction.
+    pub(crate) fn of(scope: &ScopeLink) -> Option<Self> {
+        let Ground::Transaction { transaction, level } = &scope.ground else {
+            return None;
+        };
+        Some(Self {
+            transaction: of_type(transaction)?,
+            level: Arc::clone(level),
+            function: scope.site,
+        })
+    }
+
+    /// The position of a chain that ends in `frame`, if it is in a transaction of `source`.
+    pub(crate) fn nearest(source: &Source<DB>, frame: Option<&Frame>) -> Option<Self> {
+        let found = frame.and_then(|frame| frame.find(source.id()))?;
+        Self::of(found.scope)
+    }
+
+    /// Whether a statement could be sent this moment.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.transaction
+            .ready_now(&self.level, self.function)
+            .is_some()
+    }
+}
+
+fn of_type<DB: Dialect>(transaction: &Arc<dyn Physical>) -> Option<Arc<Transaction<DB>>> {
+    let any: Arc<dyn Any + Send + Sync> = Arc::<dyn Physical>::clone(transaction);
+    any.downcast().ok()
+}
+
+/// The connections of `db` that a chain holds, those of its locks included.
+pub(crate) fn holding<DB: Dialect>(source: &Source<DB>, frame: Option<&Frame>) -> Holding {
+    let mut holding = nearest_transaction(source, frame)
+        .map_or_else(Holding::default, |transaction| transaction.holding(false));
+    let locks = frame.map_or_else(Vec::new, Frame::locks);
+    let kept = locks
+        .iter()
+        .filter(|held| held.keeps_connection(source.id()));
+    holding.level += kept.count();
+    holding.under_lock = !locks.is_empty();
+    holding
+}
+
+/// The transaction of `db` nearest in the chain, running or suspended.
+pub(crate) fn nearest_transaction<DB: Dialect>(
+    source: &Source<DB>,
+    frame: Option<&Frame>,
+) -> Option<Arc<Transaction<DB>>> {
+    let mut next = frame.and_then(|frame| frame.find(source.id()));
+    while let Some(found) = next {
+        if let Some(position) = Position::of(found.scope) {
+            return Some(position.transaction);
+        }
+        next = found.parent.and_then(|frame| frame.find(source.id()));
+    }
+    None
+}

@@ -1,0 +1,131 @@
+//! A body in its scope: enter, run, leave, and what is due after that.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::ending::{Ending, Intent, Meant};
+use super::{Position, Scope, locked, own_deadline};
+use crate::aftermath::{self, Aftermath};
+use crate::chain;
+use crate::deadline::{self, Deadline};
+use crate::dialect::Dialect;
+use crate::error::Error;
+use crate::lock::Bound;
+use crate::options::TransactionOptions;
+use crate::propagation::Entry;
+use crate::result::TransactionResult;
+use crate::rules::{RuledOptions, Rules};
+use crate::source::Source;
+
+/// Runs `body` in a scope of `source`.
+///
+/// This is all there is to `#[transactional]` and `Db::transaction`: enter, run, leave. It
+/// is kept small, since it is compiled once for every body.
+pub(crate) async fn run<DB, R, F>(
+    source: &Arc<Source<DB>>,
+    options: RuledOptions<R::Ok, R::Error>,
+    body: F,
+) -> R
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
+    let RuledOptions { options, rules } = options;
+    let scope = match Scope::enter(source, &options) {
+        Ok(scope) => scope,
+        Err(refused) => return R::from_result(Err(refused.into())),
+    };
+    let (result, aftermath, _) = live(scope, rules, body).await;
+    aftermath::settle(aftermath).await;
+    result
+}
+
+/// As [`run`], under `lock`: it is open, or on its way there, when this returns.
+pub(crate) async fn run_locked<DB, R, F>(
+    source: &Arc<Source<DB>>,
+    lock: Bound,
+    options: RuledOptions<R::Ok, R::Error>,
+    body: F,
+) -> R
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
+    let RuledOptions { mut options, rules } = options;
+    options.since.get_or_insert_with(Instant::now);
+    let deadline = deadline_to_be(source, &options);
+    let mut entered = Box::pin(locked::enter(source, &options, lock));
+    let entered = deadline::race(deadline, entered.as_mut()).await;
+    let entered = entered.unwrap_or_else(|late| {
+        let doom = late.doom();
+        Err(Error::timed_out(options.site, &doom))
+    });
+    let (scope, held) = match entered {
+        Ok(entered) => entered,
+        Err(refused) => return R::from_result(Err(refused.into())),
+    };
+    let (result, aftermath, _) = live(scope, rules, body).await;
+    if let Some(held) = held {
+        // What was committed stays so; a lock that cannot be opened is on record.
+        let _ = held.open(options.site).await;
+    }
+    aftermath::settle(aftermath).await;
+    result
+}
+
+/// The end of the time of a scope that is yet to be entered.
+pub(super) fn deadline_to_be<DB: Dialect>(
+    source: &Source<DB>,
+    options: &TransactionOptions,
+) -> Option<Deadline> {
+    let position = chain::current(|frame| Position::nearest(source, frame));
+    let entry = options.propagation.entry(position.is_some());
+    let begins = matches!(entry, Entry::Begin | Entry::BeginUnderLock);
+    own_deadline(source, options, begins)
+}
+
+/// The body in its scope, to the end of both; what is due then is left to the caller.
+pub(super) async fn live<DB, R, F>(
+    mut scope: Scope<DB>,
+    rules: Rules<R::Ok, R::Error>,
+    body: F,
+) -> (R, Option<Aftermath>, Ending)
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
+    let ended = {
+        let body = pin!(chain::within(&scope.frame, body));
+        deadline::race(scope.deadline, body).await
+    };
+    let result = match ended {
+        Ok(result) => result.into_result(),
+        Err(deadline) => {
+            let late = Box::pin(scope.time_out(deadline)).await;
+            let result = R::from_result(Err(late.into()));
+            return (result, scope.aftermath(), Ending::Final);
+        }
+    };
+    let intent = match &result {
+        Ok(value) if rules.rejects(value) => {
+            Intent::GiveUp("it returned a value that its `rollback_if` rejects".to_owned())
+        }
+        Ok(_) => Intent::Keep(Meant::Ok),
+        Err(error) if rules.commits(error) => Intent::Keep(Meant::Kept(rules.describe(error))),
+        Err(error) => Intent::GiveUp(if scope.is_participant() {
+            rules.describe(error)
+        } else {
+            String::new()
+        }),
+    };
+    let result = R::from_result(match scope.leave(intent).await {
+        Ok(()) => result,
+        Err(error) => Err(error.into()),
+    });
+    (result, scope.aftermath(), scope.ending)
+}
