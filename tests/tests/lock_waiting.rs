@@ -80,15 +80,15 @@ case! {
         for lock in providers("k") {
             let lock = lock.wait(LONG);
             let (open, may_open) = oneshot::channel::<()>();
+            let (say_held, held) = oneshot::channel::<()>();
             let mut holder = pin!(db.locked(lock.clone(), async || {
+                say_held.send(()).expect("the test waits for it");
                 drop(may_open.await);
                 Ok::<_, Error>(())
             }));
-            while !matches!(poll!(&mut holder), std::task::Poll::Pending) {}
-            // A lock of the server takes a few answers.
-            for _ in 0..100 {
-                assert!(poll!(&mut holder).is_pending());
-                sleep(Duration::from_millis(1)).await;
+            tokio::select! {
+                _ = &mut holder => panic!("it is to hold the lock"),
+                held = held => held.expect("it takes the lock"),
             }
             let order = Mutex::new(Vec::new());
             let served = || order.lock().unwrap_or_else(PoisonError::into_inner);

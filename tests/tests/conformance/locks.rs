@@ -512,9 +512,12 @@ case! {
             })
         };
         // It has the lock, and then waits for the row with the first one's token.
-        while !leases.is_held("k") {
-            sleep(Duration::from_millis(1)).await;
-        }
+        let taken = async {
+            while !leases.is_held("k") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), taken).await.expect("it is taken");
         trap.release();
         first.await.unwrap();
         second.await.expect("no panic").unwrap();

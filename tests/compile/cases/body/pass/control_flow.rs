@@ -54,7 +54,7 @@ pub async fn never_ok(db: &PgDb) -> Result<(), Error> {
 }
 
 #[transactional]
-pub async fn not_written_yet(db: &PgDb) -> Result<(), Error> {
-    db.set_rollback_only("it is not written yet")?;
-    todo!("the rest")
+pub async fn always_panics(db: &PgDb) -> Result<(), Error> {
+    db.set_rollback_only("it ends in a panic")?;
+    panic!("on purpose: a body of type `!` has the return type all the same")
 }

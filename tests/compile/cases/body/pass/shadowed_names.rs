@@ -26,9 +26,15 @@ macro_rules! format {
 pub async fn shadows(db: &PgDb, tx: i64, conn: i64, result: i64) -> Outcome<i64> {
     matches!();
     format!();
-    #[allow(dead_code)]
+    #[expect(
+        dead_code,
+        reason = "only its name is wanted, in the way of the expansion"
+    )]
     struct Result;
-    #[allow(dead_code)]
+    #[expect(
+        dead_code,
+        reason = "only its name is wanted, in the way of the expansion"
+    )]
     struct Error;
     #[allow(non_snake_case, clippy::unnecessary_wraps, clippy::result_large_err)]
     fn Ok(sum: i64) -> Outcome<i64> {

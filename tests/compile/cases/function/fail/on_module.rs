@@ -4,7 +4,6 @@ use tx_runtime::transactional;
 
 #[transactional]
 mod assets {
-    #[allow(dead_code)]
     pub async fn add(asset: i64) -> Result<(), tx_runtime::Error> {
         println!("{asset}");
         Ok(())

@@ -4,7 +4,6 @@ use tx_runtime::{PgDb, transactional};
 
 #[transactional]
 struct Assets {
-    #[allow(dead_code)]
     db: PgDb,
 }
 

@@ -4,7 +4,6 @@
 use tx_runtime::{Error, PgDb, transactional};
 
 enum AssetError {
-    #[allow(dead_code)]
     Duplicate,
     Database(Error),
 }

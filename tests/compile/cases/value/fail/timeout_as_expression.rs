@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tx_runtime::{Error, PgDb, transactional};
 
-#[allow(dead_code)]
 const LIMIT: Duration = Duration::from_secs(5);
 
 #[transactional(timeout = LIMIT)]
