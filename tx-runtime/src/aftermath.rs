@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::chain::{self, Frame};
 use crate::cleanup::{Cleanups, SeenThrough};
-use crate::hook::{Hook, HookFailure};
+use crate::hook::{Completion, Hook, HookFailure};
 use crate::hooks::Due;
 use crate::site::Site;
 
@@ -102,6 +102,19 @@ impl Drop for Aftermath {
         };
         self.cleanups.spawn(&runtime, run_all(due));
     }
+}
+
+/// Runs `hook` on a task of its own.
+pub(crate) fn spawn(hook: Hook, completion: Completion, cleanups: &Arc<Cleanups>) {
+    let Ok(runtime) = Handle::try_current() else {
+        tracing::error!(hook = %hook.site, "there is no runtime to spawn a hook on: it is not run");
+        return;
+    };
+    cleanups.spawn(&runtime, async move {
+        if let Err(failure) = hook.run(completion).await {
+            tracing::error!(%failure, "a hook failed");
+        }
+    });
 }
 
 /// Does what is due, if anything is.

@@ -9,6 +9,7 @@ use crate::lease::Lease;
 use crate::lending;
 use crate::lock::Held;
 use crate::operation::{Operation, Report, operate};
+use crate::own_writes;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
 use crate::statement::Answer;
@@ -30,6 +31,9 @@ impl<DB: Dialect> Autocommit<DB> {
         } else {
             Purpose::Write
         };
+        if self.source.replica().is_some() {
+            own_writes::note(self.source.id());
+        }
         let pool = self
             .source
             .lease_for_statement(self.function, purpose, &self.holding);

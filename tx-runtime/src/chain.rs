@@ -14,6 +14,7 @@ use std::task::Poll;
 use crate::admission::Parked;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::hooks::Hooks;
 use crate::identity::DbId;
 use crate::level::Level;
 use crate::lock::{Adopted, Held, LockQueue, Wanted};
@@ -66,6 +67,9 @@ pub(crate) trait Physical: Any + fmt::Debug + Send + Sync {
     /// The locks that open after its end.
     fn adopted(&self) -> &Adopted;
 
+    /// What waits for its end.
+    fn hooks(&self) -> &Hooks;
+
     /// Says, as long as the answer lives, that its chain waits for a lock.
     fn park(&self) -> Option<Parked>;
 }
@@ -77,6 +81,13 @@ impl Ground {
             Self::Autocommit | Self::Outside => None,
         }
     }
+}
+
+/// A transaction and how far into it the chain reaches.
+pub(crate) struct Open {
+    pub(crate) transaction: Arc<dyn Physical>,
+    pub(crate) level: Arc<Level>,
+    pub(crate) function: Site,
 }
 
 /// What the chain says about one `Db`.
@@ -199,23 +210,44 @@ impl Frame {
 
     /// Its transactions, running or suspended, innermost first.
     fn transactions(&self) -> Vec<Arc<dyn Physical>> {
-        let mut seen: Vec<&Arc<dyn Physical>> = Vec::new();
-        for frame in self.outwards() {
-            if let Link::Scope(ScopeLink {
-                ground: Ground::Transaction { transaction, .. },
-                ..
-            }) = &frame.link
-                && !seen.iter().any(|known| Arc::ptr_eq(known, transaction))
-            {
-                seen.push(transaction);
-            }
-        }
-        seen.into_iter().cloned().collect()
+        let open = open(self.outwards());
+        open.into_iter().map(|it| it.transaction).collect()
     }
 
     fn outwards(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |frame| frame.parent.as_deref())
     }
+}
+
+/// The transactions of `frames`, each as deep as the first frame that is in it.
+fn open<'f>(frames: impl Iterator<Item = &'f Frame>) -> Vec<Open> {
+    let mut seen: Vec<Open> = Vec::new();
+    for frame in frames {
+        if let Link::Scope(ScopeLink {
+            ground: Ground::Transaction { transaction, level },
+            site,
+            ..
+        }) = &frame.link
+            && !seen
+                .iter()
+                .any(|known| Arc::ptr_eq(&known.transaction, transaction))
+        {
+            seen.push(Open {
+                transaction: Arc::clone(transaction),
+                level: Arc::clone(level),
+                function: *site,
+            });
+        }
+    }
+    seen
+}
+
+/// The transactions, running or suspended, that the running future is in, innermost first.
+pub(crate) fn open_transactions() -> Vec<Open> {
+    current(|frame| {
+        let frames = frame.into_iter().flat_map(Frame::outwards);
+        open(frames.take_while(|frame| !matches!(frame.link, Link::Outside(_))))
+    })
 }
 
 /// Looks at the chain of the running future.

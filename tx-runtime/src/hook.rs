@@ -153,8 +153,33 @@ impl StdError for HookFailure {
 }
 
 /// What a hook does, made into a future when its time has come.
-pub(crate) type Action =
-    Box<dyn FnOnce(Completion) -> BoxFuture<'static, Result<(), BoxError>> + Send>;
+pub(crate) struct Action(Box<dyn FnOnce(Completion) -> Running + Send>);
+
+/// A hook at work.
+pub(crate) type Running = BoxFuture<'static, Result<(), BoxError>>;
+
+impl Action {
+    pub(crate) fn new(start: impl FnOnce(Completion) -> Running + Send + 'static) -> Self {
+        Self(Box::new(start))
+    }
+
+    /// What a service has registered.
+    pub(crate) fn of<F, R, H>(hook: F) -> Self
+    where
+        F: FnOnce(Completion) -> H + Send + 'static,
+        H: Future<Output = R> + Send + 'static,
+        R: HookResult,
+    {
+        Self::new(|completion| {
+            let running = hook(completion);
+            Box::pin(async move { running.await.into_hook_result() })
+        })
+    }
+
+    pub(crate) fn start(self, completion: Completion) -> Running {
+        (self.0)(completion)
+    }
+}
 
 /// A hook with what is known of it.
 pub(crate) struct Hook {
@@ -174,7 +199,7 @@ impl Hook {
             function,
             action,
         } = self;
-        let result = without_panic(async move { action(completion).await }).await;
+        let result = without_panic(async move { action.start(completion).await }).await;
         result.map_err(|reason| {
             HookFailure(Arc::new(Facts {
                 kind,
@@ -195,7 +220,7 @@ impl Hook {
             action,
         } = self;
         // Hooks without an end to be told of ignore the argument.
-        let result = action(Completion::Unknown).await;
+        let result = action.start(Completion::Unknown).await;
         result.map_err(|reason| {
             HookFailure(Arc::new(Facts {
                 kind,

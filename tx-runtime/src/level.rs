@@ -194,10 +194,21 @@ impl Level {
         self.released.store(true, Ordering::Release);
     }
 
+    fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
     /// Whether what was done at this level is part of the transaction by now.
     pub(crate) fn is_kept(self: &Arc<Self>) -> bool {
         self.outwards()
-            .all(|level| level.is_root() || level.released.load(Ordering::Acquire))
+            .all(|level| level.is_root() || level.is_released())
+    }
+
+    /// Whether what was done at this level is there for `other`.
+    pub(crate) fn counts_for(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        self.outwards()
+            .take_while(|level| !other.is_within(level))
+            .all(|level| level.is_released())
     }
 
     pub(crate) fn finish(&self, end: End) {

@@ -59,14 +59,15 @@
 //! | `scope` | the life of one scope: entered by its mode, left by its body's result |
 //! | `autocommit`, `stream` | statements outside a transaction; row streams |
 //! | `transaction` | a physical transaction: begin, turns, savepoints, commit, rollback |
-//! | `aftermath`, `hooks`, `hook` | what runs once a transaction has ended; what waits for that |
+//! | `aftermath`, `after_all` | what runs once a transaction has ended, or all of a chain |
 //! | `wire`, `session` | its connection and the one operation under way on it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
 //! | `source`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
 //! | `deadline` | when a scope must have finished |
-//! | `chain`, `level`, `lock` | the call chain; a level's verdict; named locks, their queue and providers |
+//! | `chain`, `lock`, `own_writes` | the call chain; named locks, their queue and providers; what a body has written to |
+//! | `hooks`, `hook`, `values`, `level` | what waits for the end of a transaction; what its scopes share; a level's verdict |
 //! | `dialect` | the only place that knows which database it is on |
-//! | `options`, `rules`, `locked_options`, `propagation`, `retry`, `result` | what a scope is asked for, and what its result means |
+//! | `options`, `rules`, `locked_options`, `propagation`, `retry`, `result`, `transaction_info` | what a scope is asked for, what its result means, what is told of it |
 //! | `error`, `cause`, `site`, `identity` | what went wrong, why, and where; which `Db` it is about |
 //!
 //! # How its promises are kept
@@ -100,6 +101,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod after_all;
 mod aftermath;
 mod autocommit;
 mod cause;
@@ -122,6 +124,7 @@ mod lock;
 mod locked_options;
 mod operation;
 mod options;
+mod own_writes;
 mod prepared;
 mod propagation;
 mod result;
@@ -136,9 +139,12 @@ mod statement;
 mod stream;
 mod target;
 mod transaction;
+mod transaction_info;
 mod tx;
+mod values;
 mod wire;
 
+pub use after_all::after_all_commits;
 pub use aftermath::hook_failures;
 pub use cause::{Cause, CauseKind};
 pub use database_locks::DatabaseLocks;
@@ -161,11 +167,13 @@ pub use lock::{
 };
 pub use locked_options::LockedOptions;
 pub use options::{Isolation, TransactionOptions};
+pub use own_writes::read_your_writes;
 pub use propagation::Propagation;
 pub use result::TransactionResult;
 pub use retry::Retry;
 pub use rules::{RollbackPolicy, RuledOptions, Rules};
 pub use site::Site;
+pub use transaction_info::TransactionInfo;
 pub use tx::Tx;
 pub use tx_macros::{locked, transactional};
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tx_runtime::{
-    Completion, Error, HookFailure, HookKind, Outcome, Propagation, TransactionOptions,
+    Completion, Error, HookFailure, HookKind, Isolation, Outcome, Propagation, TransactionOptions,
     hook_failures,
 };
 use tx_tests::{Backend, Bed, case, pending_once};
@@ -638,6 +638,7 @@ case! {
         bed.db.transaction(async || Ok::<_, Error>(bed.insert(2).await?)).await.unwrap();
         assert!(log.take().is_empty());
 
+        // H-28
         let failed = bed.db.transaction(async || {
             bed.insert(3).await?;
             logs_all(bed, &log, "3")?;
@@ -1024,5 +1025,113 @@ case! {
             told.await.unwrap_err();
             assert_eq!(log.take(), ["rollback a", "completion a RolledBack"]);
         }
+    }
+}
+
+case! {
+    h_46 on sqlite, postgres, mysql;
+    "a hook knows its transaction: function, mode, level, read_only, outcome and a number of its own";
+    async fn<B>(bed) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let audit = mode(Propagation::RequiresNew)
+            .isolation(Isolation::Serializable)
+            .read_only()
+            .name("audit");
+        for fails in [false, true] {
+            let scope = bed.db.transaction_with(audit, async || {
+                let transaction = bed.db.transaction_info()?;
+                let (before, after) = (Arc::clone(bed), Arc::clone(&told));
+                bed.db.before_commit(async move || {
+                    assert_eq!(before.db.transaction_info()?, transaction);
+                    Ok::<_, Error>(())
+                })?;
+                bed.db.after_completion(async move |end| after.lock().unwrap().push((transaction, end)))?;
+                bed.visible().await?;
+                // The same for all who have joined, in savepoints too.
+                bed.db.transaction_with(mode(Propagation::Supports).name("joined"), async || {
+                    assert_eq!(bed.db.transaction_info()?, transaction);
+                    Ok::<_, Error>(())
+                }).await?;
+                if fails { refused() } else { Ok(()) }
+            });
+            assert_eq!(scope.await.is_err(), fails);
+        }
+        let told = told.lock().unwrap().clone();
+        let [(first, Completion::Committed), (second, Completion::RolledBack)] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert_ne!(first.id(), second.id());
+        for transaction in [first, second] {
+            assert_eq!(transaction.function().name(), "audit");
+            assert_eq!(transaction.propagation(), Propagation::RequiresNew);
+            assert_eq!(transaction.isolation(), Some(Isolation::Serializable));
+            assert!(transaction.is_read_only());
+        }
+        let none = bed.db.transaction_info();
+        assert!(matches!(none, Err(Error::NoTransaction { .. })), "{none:?}");
+    }
+}
+
+case! {
+    h_49 on sqlite, postgres, mysql; pool = 1;
+    "a spawned hook does not hold up its function, drain waits for it, and it has its own chain";
+    async fn<B>(bed) {
+        let log = Log::default();
+        let (go, wait) = oneshot::channel::<()>();
+        let ((), failures) = hook_failures(async || {
+            bed.db.transaction(async || {
+                bed.insert(1).await?;
+                let (hook, told) = (Arc::clone(bed), log.clone());
+                bed.db.after_commit_spawn(async move || {
+                    wait.await.ok();
+                    hook.db.transaction(async || Ok::<_, Error>(hook.insert(2).await?)).await?;
+                    told.add("spawned");
+                    Err::<(), _>(Error::OutsideScope)
+                })?;
+                logs(bed, &log, "awaited")
+            }).await.unwrap();
+        }).await;
+        assert_eq!(log.take(), ["awaited"]);
+        assert!(failures.is_empty(), "nobody waits for it: {failures:?}");
+        assert_eq!(bed.rows().await, [1]);
+        let mut drained = Box::pin(bed.db.drain());
+        assert!(futures_util::poll!(drained.as_mut()).is_pending());
+        go.send(()).unwrap();
+        drained.await;
+        assert_eq!(log.take(), ["spawned"]);
+        assert_eq!(bed.rows().await, [1, 2]);
+    }
+}
+
+case! {
+    h_49_dropped on sqlite, postgres, mysql;
+    "a spawned hook is dropped with its savepoint and its transaction, and its panic is its own";
+    async fn<B>(bed) {
+        let log = Log::default();
+        let spawns = |name: &'static str| {
+            let told = log.clone();
+            bed.db.after_commit_spawn(async move || {
+                told.add(name);
+                panics(name);
+            })
+        };
+        let failed = bed.db.transaction(async || {
+            bed.insert(1).await?;
+            spawns("rolled back")?;
+            refused::<()>()
+        });
+        failed.await.unwrap_err();
+        bed.db.transaction(async || {
+            bed.insert(1).await?;
+            let undone = bed.db.savepoint(async || {
+                spawns("undone")?;
+                refused::<()>()
+            });
+            undone.await.unwrap_err();
+            spawns("kept")
+        }).await.unwrap();
+        bed.db.drain().await;
+        assert_eq!(log.take(), ["kept"]);
+        assert!(matches!(spawns("never"), Err(Error::NoTransaction { .. })));
     }
 }

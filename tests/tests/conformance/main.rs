@@ -4,9 +4,11 @@
 //! `cargo test --test conformance -- p_ postgres` is not a filter cargo knows; name the
 //! database last: `p_05::postgres`.
 
+mod after_all;
 mod attribute;
 mod cancellation;
 mod connections;
+mod databases;
 mod failures;
 mod hooks;
 mod isolation;
@@ -22,3 +24,4 @@ mod rules;
 mod savepoints;
 mod suspension;
 mod timeouts;
+mod values;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::error::DatabaseError;
 use tokio::sync::oneshot;
-use tx_runtime::{Error, Isolation, Outcome, Propagation, TransactionOptions};
+use tx_runtime::{Error, Isolation, Outcome, Propagation, TransactionOptions, read_your_writes};
 use tx_tests::{Backend, Bed, case};
 
 fn reader() -> TransactionOptions {
@@ -378,5 +378,71 @@ case! {
             Ok::<_, Error>(())
         }).await.unwrap();
         assert_eq!(bed.rows().await, [1, 2]);
+    }
+}
+
+case! {
+    d_17 on sqlite, postgres, mysql;
+    "who has written reads from the main pool, to the end of its read_your_writes";
+    async fn<B>(bed) {
+        // The replica is a database of its own, so that one can tell where a row was read.
+        bed.control("insert into t (id) values (100)").await;
+        let replica = bed.db.pool().clone();
+        let main = Bed::<B>::build(|pool| pool, |builder| builder.replica(replica)).await.unwrap();
+        let read = async || main.db.transaction_with(reader(), async || Ok::<_, Error>(main.visible().await?)).await.unwrap();
+        let write = async |id| main.db.transaction(async || Ok::<_, Error>(main.insert(id).await?)).await.unwrap();
+
+        write(1).await;
+        assert_eq!(read().await, [100], "nobody has asked for more");
+        read_your_writes(async || {
+            assert_eq!(read().await, [100]);
+            let failed = main.db.transaction(async || {
+                main.insert(2).await?;
+                Err::<(), _>(Error::OutsideScope)
+            });
+            failed.await.unwrap_err();
+            main.db.transaction(async || Ok::<_, Error>(())).await.unwrap();
+            assert_eq!(read().await, [100], "nothing was written");
+            write(2).await;
+            assert_eq!(read().await, [1, 2]);
+            // The inner body's writes are those of the outer.
+            read_your_writes(async || assert_eq!(read().await, [1, 2])).await;
+        }).await;
+        assert_eq!(read().await, [100]);
+        read_your_writes(async || {
+            read_your_writes(async || write(3).await).await;
+            assert_eq!(read().await, [1, 2, 3]);
+        }).await;
+        // Autocommit may be anything.
+        read_your_writes(async || {
+            main.db.transaction_with(mode(Propagation::NotSupported), async || Ok::<_, Error>(main.insert(4).await?)).await.unwrap();
+            assert_eq!(read().await, [1, 2, 3, 4]);
+        }).await;
+        main.assert_clean().await;
+        main.finish().await;
+    }
+}
+
+case! {
+    d_17_chain on postgres, mysql;
+    "a transaction of its own that has committed counts for the rest of the chain";
+    async fn<B>(bed) {
+        bed.control("insert into t (id) values (100)").await;
+        let replica = bed.db.pool().clone();
+        let main = Bed::<B>::build(|pool| pool, |builder| builder.replica(replica)).await.unwrap();
+        read_your_writes(async || {
+            main.db.transaction_with(reader(), async || {
+                assert_eq!(main.visible().await?, [100]);
+                let new = mode(Propagation::RequiresNew);
+                main.db.transaction_with(new, async || Ok::<_, Error>(main.insert(1).await?)).await?;
+                // What has begun stays where it is; what begins after it does not.
+                assert_eq!(main.visible().await?, [100]);
+                let seen = main.db.transaction_with(reader().propagation(Propagation::RequiresNew), async || Ok::<_, Error>(main.visible().await?));
+                assert_eq!(seen.await?, [1]);
+                Ok::<_, Error>(())
+            }).await.unwrap();
+        }).await;
+        main.assert_clean().await;
+        main.finish().await;
     }
 }

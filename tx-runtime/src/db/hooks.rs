@@ -1,12 +1,14 @@
 //! Hooks as services register them.
 
 use std::panic::Location;
+use std::sync::Arc;
 
 use super::Db;
 use crate::aftermath;
+use crate::chain::Physical as _;
 use crate::dialect::Dialect;
 use crate::error::Error;
-use crate::hook::{Completion, Hook, HookKind, HookResult};
+use crate::hook::{Action, Completion, Hook, HookKind, HookResult};
 use crate::site::Site;
 
 /// Hooks of the current transaction.
@@ -128,6 +130,33 @@ impl<DB: Dialect> Db<DB> {
         R: HookResult,
     {
         self.hook_order(0).after_commit_or_now(hook)
+    }
+
+    /// As [`after_commit`](Self::after_commit), on a task of its own that the transaction's owner
+    /// does not wait for.
+    ///
+    /// [`drain`](Self::drain) waits for it. Nobody is there to be told of its failure, which is a
+    /// `tracing` event of level `ERROR` and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] outside a transaction, [`Error::TransactionClosed`] after its end.
+    #[track_caller]
+    pub fn after_commit_spawn<F, R, H>(&self, hook: F) -> Result<(), Error>
+    where
+        F: FnOnce() -> H + Send + 'static,
+        H: Future<Output = R> + Send + 'static,
+        R: HookResult,
+    {
+        let order = self.hook_order(0);
+        let (kind, caller) = (HookKind::AfterCommit, Location::caller());
+        let hook = order.hook(kind, |_| hook(), caller);
+        let cleanups = Arc::clone(self.source.cleanups());
+        let starts = move |completion| {
+            aftermath::spawn(hook, completion, &cleanups);
+            std::future::ready(())
+        };
+        order.register(kind, starts, caller)
     }
 
     /// The same hooks at a place of the caller's choice: those of a lower order run first, and
@@ -284,10 +313,7 @@ impl<DB: Dialect> HookOrder<'_, DB> {
             kind,
             site,
             function: self.db.current_function().unwrap_or(Site::OUTSIDE),
-            action: Box::new(|completion| {
-                let running = action(completion);
-                Box::pin(async move { running.await.into_hook_result() })
-            }),
+            action: Action::of(action),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The handle that services hold.
 
+mod builder;
 mod hooks;
+mod values;
 
 use std::fmt;
 use std::panic::Location;
@@ -22,15 +24,17 @@ use crate::lock::{
     Bound, Lock, LockFailure, LockFuture, LockHold, LockProvider, LockQueue, LockRequest,
 };
 use crate::locked_options::LockedOptions;
-use crate::options::{Isolation, TransactionOptions};
+use crate::options::TransactionOptions;
 use crate::propagation::Propagation;
 use crate::retry::Retry;
 use crate::scope::{self, Attempts, Position};
 use crate::site::Site;
-use crate::source::{Settings, Source};
+use crate::source::Source;
 use crate::target::Target;
+use crate::transaction_info::TransactionInfo;
 use crate::tx::Tx;
 
+pub use builder::DbBuilder;
 pub use hooks::HookOrder;
 
 /// A connection that rested longer than this is tested before it is handed out.
@@ -82,11 +86,7 @@ impl<DB: Dialect> Db<DB> {
 
     /// A `Db` over any pool, with settings of its own.
     pub fn builder(pool: Pool<DB>) -> DbBuilder<DB> {
-        DbBuilder {
-            pool,
-            replica: None,
-            settings: Settings::default(),
-        }
+        DbBuilder::over(pool)
     }
 
     /// Connects to `url` with a pool that needs no ping before a transaction.
@@ -384,8 +384,19 @@ impl<DB: Dialect> Db<DB> {
         self.current_level().is_some()
     }
 
-    /// Waits for the clean-ups that dropped scopes and statements have started, and for the
-    /// opening of their locks.
+    /// The transaction that statements through this `Db` run in here and now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if there is none.
+    #[track_caller]
+    pub fn transaction_info(&self) -> Result<TransactionInfo, Error> {
+        let position = self.position(Site::at("transaction_info", Location::caller()))?;
+        Ok(position.transaction.info())
+    }
+
+    /// Waits for the clean-ups that dropped scopes and statements have started, for hooks on tasks of their own,
+    /// and for the opening of locks.
     pub async fn drain(&self) {
         self.source.cleanups().drain().await;
         self.queue().drain().await;
@@ -473,90 +484,5 @@ impl<DB: Dialect> fmt::Debug for Db<DB> {
 impl<DB: Dialect> From<Pool<DB>> for Db<DB> {
     fn from(pool: Pool<DB>) -> Self {
         Self::new(pool)
-    }
-}
-
-/// Settings of a [`Db`] to be.
-#[must_use = "call `build`"]
-#[derive(Debug)]
-pub struct DbBuilder<DB: Dialect> {
-    pool: Pool<DB>,
-    replica: Option<Pool<DB>>,
-    settings: Settings,
-}
-
-impl<DB: Dialect> DbBuilder<DB> {
-    /// Lets statements outside of any scope run in autocommit, for a gradual migration.
-    ///
-    /// By default they are refused: a forgotten annotation is the mistake most often made.
-    pub fn autocommit_outside_scopes(mut self, allow: bool) -> Self {
-        self.settings.autocommit_outside_scopes = allow;
-        self
-    }
-
-    /// Lets a scope commit although a statement of it failed and the body went on.
-    ///
-    /// Only SQLite and MySQL can; PostgreSQL refuses everything after a failed statement,
-    /// and the switch has no effect there. By default all three behave like PostgreSQL, so
-    /// that a service tested on one holds on another.
-    pub fn tolerate_failed_statements(mut self, tolerate: bool) -> Self {
-        self.settings.tolerate_failed_statements = tolerate;
-        self
-    }
-
-    /// Tells a function that has joined a doomed transaction so at its own end: instead of its
-    /// `Ok` it returns [`Error::Doomed`]. By default only the owner is told.
-    pub fn fail_early(mut self, early: bool) -> Self {
-        self.settings.fail_early = early;
-        self
-    }
-
-    /// How many transactions of this `Db` one call chain has open at once; 2 by default.
-    ///
-    /// As many connections less one are kept free for chains that already hold one, so that
-    /// `RequiresNew` inside `Required` always finds its connection; by default, a pool of ten
-    /// has nine top-level transactions open at most. A deeper chain raises the number by
-    /// itself, but the first time it may be refused. More than the pool's size counts as its
-    /// size.
-    pub fn nesting_depth(mut self, depth: usize) -> Self {
-        self.settings.nesting_depth = depth;
-        self
-    }
-
-    /// Who keeps the locks that name no provider, instead of the database itself.
-    pub fn locks<P: LockProvider>(mut self, provider: P) -> Self {
-        self.settings.locks = Some(Arc::new(provider));
-        self
-    }
-
-    /// The isolation level of scopes that ask for none.
-    pub fn isolation(mut self, isolation: Isolation) -> Self {
-        self.settings.isolation = Some(isolation);
-        self
-    }
-
-    /// The time of scopes that begin a transaction and ask for none: see
-    /// [`TransactionOptions::timeout`].
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = Some(timeout);
-        self
-    }
-
-    /// Where transactions that are `read_only` and under no lock run instead.
-    ///
-    /// What they read may be older than what was committed last. Their pool keeps connections
-    /// free for nested transactions as the first one does; a chain that holds a connection of
-    /// one pool and asks the other for a second finds one if both have two or more.
-    pub fn replica(mut self, pool: Pool<DB>) -> Self {
-        self.replica = Some(pool);
-        self
-    }
-
-    /// The finished `Db`.
-    #[must_use]
-    pub fn build(self) -> Db<DB> {
-        Db {
-            source: Source::new(self.pool, self.replica, self.settings),
-        }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use self::ending::{Ending, commit, completion, ending, release};
 use crate::aftermath::Aftermath;
 use crate::cause::{Cause, CauseKind, Doom};
-use crate::chain::{self, Frame, Ground, ScopeLink};
+use crate::chain::{self, Frame, Ground, Physical as _, ScopeLink};
 use crate::deadline::Deadline;
 use crate::dialect::Dialect;
 use crate::error::Error;
@@ -23,6 +23,7 @@ use crate::propagation::{Entry, Propagation};
 use crate::site::Site;
 use crate::source::Source;
 use crate::transaction::Transaction;
+use crate::transaction_info::TransactionInfo;
 
 pub(crate) use self::attempts::Attempts;
 pub(crate) use self::ending::{Intent, Meant};
@@ -127,8 +128,8 @@ impl<DB: Dialect> Scope<DB> {
             isolation: options.isolation.or(source.settings().isolation),
             read_only: options.read_only,
         };
-        let transaction =
-            Transaction::new(Arc::clone(source), options.site, terms, deadline, outer);
+        let info = TransactionInfo::next(options.site, options.propagation, terms);
+        let transaction = Transaction::new(Arc::clone(source), info, deadline, outer);
         // Whoever drops the caller drops its locks; the transaction has to outlive that.
         transaction.adopt(locks);
         let frame = frame(
@@ -446,12 +447,14 @@ fn check_isolation<DB: Dialect>(
     transaction: &Transaction<DB>,
 ) -> Result<(), Error> {
     match options.isolation {
-        Some(asked) if transaction.isolation() != Some(asked) => Err(Error::IsolationMismatch {
-            function: options.site,
-            asked,
-            outer: transaction.root().site(),
-            found: transaction.isolation(),
-        }),
+        Some(asked) if transaction.info().isolation() != Some(asked) => {
+            Err(Error::IsolationMismatch {
+                function: options.site,
+                asked,
+                outer: transaction.root().site(),
+                found: transaction.info().isolation(),
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -133,7 +133,7 @@ impl<DB: Dialect> Transaction<DB> {
     fn is_fenced_further_out(&self, held: &Arc<Held>) -> bool {
         let mut outwards = std::iter::successors(self.outer.as_ref(), |t| t.outer.as_ref());
         outwards.any(|outer| {
-            outer.has_begun() && !outer.terms.read_only && outer.adopted.has_settled(held)
+            outer.has_begun() && !outer.info.is_read_only() && outer.adopted.has_settled(held)
         })
     }
 
@@ -151,7 +151,7 @@ impl<DB: Dialect> Transaction<DB> {
                 .is_ok()
         };
         // Beside the writer of its own chain nobody else writes.
-        if !self.terms.read_only || self.adopted.is_settled() || !writable() {
+        if !self.info.is_read_only() || self.adopted.is_settled() || !writable() {
             return Vec::new();
         }
         let unsettled = self.adopted.unsettled().into_iter().map(|u| u.held);
@@ -168,7 +168,7 @@ impl<DB: Dialect> Transaction<DB> {
             outrun: outrun.another(),
         });
         Task::BeginFenced {
-            terms: self.terms,
+            terms: self.terms(),
             fences: locks.iter().flat_map(|held| held.fences()).collect(),
             outrun,
         }
@@ -218,7 +218,7 @@ impl<DB: Dialect> Transaction<DB> {
         key: &str,
     ) -> Result<(), Error> {
         let answer = Product::new();
-        let task = Task::KeepsSnapshot(self.terms.isolation, answer.another());
+        let task = Task::KeepsSnapshot(self.info.isolation(), answer.another());
         perform(wire, level, function, task)
             .await
             .map_err(Error::Database)?;

@@ -27,10 +27,13 @@ use crate::lending;
 use crate::level::{End, Level};
 use crate::lock::{Adopted, Held};
 use crate::operation::{Operation, ServerLocks, Task};
-use crate::options::{Isolation, Terms};
+use crate::options::Terms;
+use crate::own_writes;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
 use crate::statement::Answer;
+use crate::transaction_info::TransactionInfo;
+use crate::values::Values;
 use crate::wire::{Step, Taking, Wire};
 
 use self::locks::Registration;
@@ -50,7 +53,7 @@ pub(crate) type Turn<'a, DB> = MutexGuard<'a, Wire<DB>>;
 pub(crate) struct Transaction<DB: Dialect> {
     source: Arc<Source<DB>>,
     root: Arc<Level>,
-    terms: Terms,
+    info: TransactionInfo,
     /// The transaction of the same chain and `Db` that this one suspended.
     outer: Option<Arc<Self>>,
     wire: tokio::sync::Mutex<Wire<DB>>,
@@ -68,6 +71,7 @@ pub(crate) struct Transaction<DB: Dialect> {
     /// Where to clean up if the scope is dropped outside of a runtime.
     runtime: OnceLock<Handle>,
     hooks: Hooks,
+    values: Values,
     /// Whether a scope of it has a deadline.
     timed: AtomicBool,
     /// What stops the work on its connection, once that is bound.
@@ -89,8 +93,7 @@ pub(crate) enum Verdict {
 impl<DB: Dialect> Transaction<DB> {
     pub(crate) fn new(
         source: Arc<Source<DB>>,
-        owner: Site,
-        terms: Terms,
+        info: TransactionInfo,
         deadline: Option<Deadline>,
         outer: Option<Arc<Self>>,
     ) -> Arc<Self> {
@@ -98,8 +101,8 @@ impl<DB: Dialect> Transaction<DB> {
         let wire = Wire::new(tolerant, source.take_spent());
         Arc::new(Self {
             source,
-            root: Level::root(owner, terms.read_only, deadline),
-            terms,
+            root: Level::root(info.function(), info.is_read_only(), deadline),
+            info,
             outer,
             wire: tokio::sync::Mutex::new(wire),
             savepoint_ended: Notify::new(),
@@ -112,6 +115,7 @@ impl<DB: Dialect> Transaction<DB> {
             registration: Mutex::default(),
             adopted: Adopted::default(),
             hooks: Hooks::default(),
+            values: Values::default(),
             timed: AtomicBool::new(deadline.is_some()),
             backend: OnceLock::new(),
         })
@@ -121,12 +125,17 @@ impl<DB: Dialect> Transaction<DB> {
         &self.root
     }
 
-    pub(crate) fn isolation(&self) -> Option<Isolation> {
-        self.terms.isolation
+    pub(crate) fn info(&self) -> TransactionInfo {
+        self.info
     }
 
-    pub(crate) fn hooks(&self) -> &Hooks {
-        &self.hooks
+    fn terms(&self) -> Terms {
+        self.info.terms
+    }
+
+    /// What its scopes have put for each other.
+    pub(crate) fn values(&self) -> &Values {
+        &self.values
     }
 
     /// The hooks that are due now that the transaction has ended.
@@ -202,7 +211,7 @@ impl<DB: Dialect> Transaction<DB> {
             // Set while it waits as well: a branch of the same scope that asks meanwhile is
             // inside this transaction, whichever is served first.
             let wanting = Wanting::mark(&self.wants_connection);
-            let writes = !self.terms.read_only || !registering.is_empty();
+            let writes = !self.info.is_read_only() || !registering.is_empty();
             let lease = self.lease(source, function, &holding, writes).await?;
             wanting.keep();
             self.holds_connection.store(true, Ordering::Release);
@@ -230,11 +239,13 @@ impl<DB: Dialect> Transaction<DB> {
         }
     }
 
-    /// Where its connection comes from: the replica, unless something is written in it or read
-    /// under a lock, which must be as it was committed under the lock before.
+    /// Where its connection comes from: the replica, unless something is written in it, read
+    /// under a lock, which must be as it was committed under the lock before, or read by who has
+    /// written to the database itself.
     fn choose_source(&self, locks: Option<&ServerLocks>) -> &Arc<Source<DB>> {
-        let lags = self.terms.read_only && locks.is_none() && self.adopted.is_empty();
-        let replica = self.source.replica().filter(|_| lags);
+        let may_lag = self.info.is_read_only() && locks.is_none() && self.adopted.is_empty();
+        let replica = self.source.replica().filter(|_| may_lag);
+        let replica = replica.filter(|_| !own_writes::includes(self.source.id()));
         self.on_replica.store(replica.is_some(), Ordering::Release);
         replica.unwrap_or(&self.source)
     }
@@ -268,9 +279,9 @@ impl<DB: Dialect> Transaction<DB> {
     fn opening(&self, locks: Option<&ServerLocks>, registering: &[Arc<Held>]) -> Task<DB> {
         match locks {
             None if !registering.is_empty() => self.register(registering),
-            None => Task::Begin(self.terms),
+            None => Task::Begin(self.terms()),
             Some(locks) => Task::BeginLocked {
-                terms: self.terms,
+                terms: self.terms(),
                 first: self.source.locks_first(),
                 locks: locks.clone(),
             },
@@ -332,6 +343,10 @@ impl<DB: Dialect> Transaction<DB> {
             return Ok(Verdict::Committed);
         }
         self.check_locks().await?;
+        if !self.info.is_read_only() && self.source.replica().is_some() {
+            // Before it is sent: the caller may be gone when it is answered.
+            own_writes::note(self.source.id());
+        }
         let answer = wire
             .perform(Step::Commit, Operation::Task(Task::Commit))
             .await;
@@ -442,6 +457,7 @@ impl<DB: Dialect> Transaction<DB> {
         self.root.finish(End::Closed);
         self.let_go();
         self.savepoint_ended.notify_waiters();
+        self.values.clear();
         self.adopted.let_go()
     }
 }
@@ -449,6 +465,10 @@ impl<DB: Dialect> Transaction<DB> {
 impl<DB: Dialect> Physical for Transaction<DB> {
     fn adopted(&self) -> &Adopted {
         &self.adopted
+    }
+
+    fn hooks(&self) -> &Hooks {
+        &self.hooks
     }
 
     fn park(&self) -> Option<Parked> {

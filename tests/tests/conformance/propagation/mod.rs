@@ -2,6 +2,7 @@
 //! and what a failure of the inner function does to the outer one.
 
 mod chains;
+mod durable;
 mod entry;
 mod failure;
 
