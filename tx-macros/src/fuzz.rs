@@ -89,7 +89,7 @@ const OPTIONS: [&str; 16] = [
     "name = \"x\",",
     "retry(attempts = 5, backoff = \"10ms..1s\", idempotent),",
     "lock = \"a:{id}\",",
-    "lock(keys = [\"a:{id}\", \"b\"], wait = \"2s\", on = LOCKS),",
+    "lock(keys = [\"a:{id}\", \"b\"], wait = \"2s\", on = LOCKS, label = \"of {id}\"),",
     "allow(spawn),",
     "no_rollback_for = E::A(_) | E::B { x: 1, .. },",
     "rollback_for = E::A(1),",

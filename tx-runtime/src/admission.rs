@@ -91,6 +91,12 @@ impl Admission {
         self.size
     }
 
+    /// The level of the innermost transactions: who asks at it for one connection, and for
+    /// nothing else meanwhile, is always served some time.
+    pub(crate) fn innermost_level(&self) -> usize {
+        self.state().depth - 1
+    }
+
     /// Waits for the right to one more connection, for a request inside `level` transactions
     /// of which `holders` have theirs already. `under_lock`: the chain holds a named lock.
     ///

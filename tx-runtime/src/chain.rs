@@ -324,6 +324,17 @@ pub(crate) fn locks() -> Vec<Arc<Held>> {
     current(|frame| frame.map_or_else(Vec::new, Frame::locks))
 }
 
+/// Of these, the ones that no transaction of the chain keeps.
+pub(crate) fn locks_of_nobody() -> Vec<Arc<Held>> {
+    let kept: Vec<_> = transactions()
+        .iter()
+        .flat_map(|t| t.adopted().all())
+        .collect();
+    let mut locks = locks();
+    locks.retain(|held| !kept.iter().any(|other| Arc::ptr_eq(held, other)));
+    locks
+}
+
 /// Calls `body` with `frame` as the innermost entry of its chain.
 pub(crate) fn call_within<T>(frame: &Arc<Frame>, body: impl FnOnce() -> T) -> T {
     CHAIN.sync_scope(Arc::clone(frame), body)

@@ -375,6 +375,30 @@ pub enum Error {
         problem: &'static str,
     },
 
+    /// A lock's label cannot be used.
+    #[error("{function}: a lock cannot have the label `{label}`: {problem}")]
+    LockLabel {
+        /// The function that wanted the lock.
+        function: Site,
+        /// The label, shortened.
+        label: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// The tables of tickets are missing.
+    #[error(
+        "{function}: the ticket for `{key}` cannot be drawn, because the database lacks the table          `tx_ticket`: create it with `TicketLocks::create_tables()`, or in a migration with: {create}"
+    )]
+    NoTicketTable {
+        /// The function that wanted the lock.
+        function: Site,
+        /// The lock's name.
+        key: String,
+        /// The statements that create the tables.
+        create: &'static str,
+    },
+
     /// Whoever keeps the locks failed.
     #[error("{function}: the lock `{key}` cannot be had or checked: {source}")]
     LockUnavailable {
@@ -495,6 +519,8 @@ impl Error {
             | Self::WithoutEffect { .. }
             | Self::RetryWithoutOwnership { .. }
             | Self::LockKey { .. }
+            | Self::LockLabel { .. }
+            | Self::NoTicketTable { .. }
             | Self::LockTimeout { .. } => Outcome::NotStarted,
             Self::CommitUnknown { .. } | Self::EndedEarly { .. } | Self::Hook(_) => {
                 Outcome::Unknown

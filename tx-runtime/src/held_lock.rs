@@ -8,18 +8,20 @@ use crate::chain::{self, Frame, acquire};
 use crate::deadline::{self, Deadline};
 use crate::dialect::Dialect;
 use crate::error::Error;
-use crate::lock::{Bound, Held, Wanted};
+use crate::lock::{Bound, Conclusion, Doing, Held, Wanted};
 use crate::options::TransactionOptions;
 use crate::site::Site;
 use crate::source::Source;
 use crate::tx::Tx;
 
 /// Runs `body` under `lock`, as far as the chain does not hold it already. `deadline`: how long
-/// the lock is waited for, if that is not as long as the lock says.
+/// the lock is waited for, if that is not as long as the lock says. `describe` puts an error of
+/// the body into words.
 pub(crate) async fn locked<T, E, F>(
     lock: Bound,
     function: Site,
     deadline: Option<Deadline>,
+    describe: impl FnOnce(&E) -> String,
     body: F,
 ) -> Result<T, E>
 where
@@ -32,14 +34,17 @@ where
         return body().await;
     };
     let frame = Frame::lock(Arc::clone(&held));
+    let doing = Doing::under(held);
     let result = chain::within(&frame, body).await;
     drop(frame);
-    // What was done under it is done; a lock that cannot be opened is on record.
-    let _ = held.open(function).await;
+    if let Some(held) = doing.ended(Conclusion::of(&result, describe)) {
+        // What was done under it is done; a lock that cannot be opened is on record.
+        let _ = held.open(function).await;
+    }
     result
 }
 
-async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
+pub(crate) async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
     let wanted = lock.wanted(function, chain::has_locked)?;
     let taken = acquire(wanted, Wanted::take).await?;
     Ok(taken.map(|(_, held)| held))
@@ -68,9 +73,9 @@ async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
 pub struct HeldLock<DB: Dialect> {
     source: Arc<Source<DB>>,
     function: Site,
-    /// What it relies on: what it has taken, and what the chain that took it held already,
-    /// which may open its own hold on it earlier.
-    held: Vec<Arc<Held>>,
+    taken: Option<Doing>,
+    /// What the chain that took it held already, which may open its own hold on it earlier.
+    around: Vec<Arc<Held>>,
 }
 
 impl<DB: Dialect> HeldLock<DB> {
@@ -80,13 +85,13 @@ impl<DB: Dialect> HeldLock<DB> {
         function: Site,
     ) -> Result<Self, Error> {
         let taken = take(lock.clone(), function).await?;
-        let mut held = chain::locks();
-        held.retain(|held| lock.is_among(held));
-        held.extend(taken);
+        let mut around = chain::locks();
+        around.retain(|held| lock.is_among(held));
         Ok(Self {
             source,
             function,
-            held,
+            taken: taken.map(Doing::under),
+            around,
         })
     }
 
@@ -139,8 +144,23 @@ impl<DB: Dialect> HeldLock<DB> {
     /// [`Error::LockLost`] if it had not been held to the end, [`Error::LockUnavailable`] if
     /// its provider failed; it opens with its lease then.
     pub async fn release(self) -> Result<(), Error> {
+        self.end(Conclusion::Done).await
+    }
+
+    /// As [`release`](Self::release), and says that what was done under the lock has failed: for
+    /// providers that keep a record of it, such as [`TicketLocks`](crate::TicketLocks).
+    ///
+    /// # Errors
+    ///
+    /// As [`release`](Self::release).
+    pub async fn release_failed(self, error: impl fmt::Display) -> Result<(), Error> {
+        self.end(Conclusion::Failed(error.to_string())).await
+    }
+
+    async fn end(self, conclusion: Conclusion) -> Result<(), Error> {
         let mut opened = Ok(());
-        for held in self.held {
+        let taken = self.taken.and_then(|taken| taken.ended(conclusion));
+        for held in taken.into_iter().chain(self.around) {
             let result = held.open(self.function).await;
             opened = opened.and(result);
         }
@@ -148,7 +168,8 @@ impl<DB: Dialect> HeldLock<DB> {
     }
 
     fn frame(&self) -> Option<Arc<Frame>> {
-        Frame::locked(self.held.iter().cloned())
+        let taken = self.taken.as_ref().and_then(Doing::held);
+        Frame::locked(self.around.iter().chain(taken).cloned())
     }
 }
 

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::SqlSafeStr;
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -69,15 +68,13 @@ impl<DB: Dialect> Lease<DB> {
         std::mem::take(&mut self.owed).join("; ")
     }
 
-    /// Commits; leaves the lease clean if the server confirmed it.
-    pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
-        let mut sql = DB::COMMIT.into_sql_str();
-        if !self.owed.is_empty() {
-            // In the same message: the server opens the locks when it has committed, and not
-            // if it has not.
-            sql = own_sql(format!("{}; {}", DB::COMMIT, self.owed.join("; ")));
-        }
-        DB::commit(self.use_connection(), sql).await?;
+    /// Commits, if what is sent `before` that does not fail; leaves the lease clean if the
+    /// server confirmed it.
+    pub(crate) async fn commit(&mut self, before: String) -> Result<(), sqlx::Error> {
+        // In the same message: the server opens the locks when it has committed, and not if it
+        // has not.
+        let behind = self.owed.join("; ");
+        DB::commit(self.use_connection(), before, behind).await?;
         self.owed.clear();
         // Committed is committed; a connection that stays bound is closed.
         if self.unbind().await.is_ok() {

@@ -55,6 +55,7 @@
 //! | `private` | what the attribute's expansion calls |
 //! | `db`, `tx`, `held_lock`, `executor` | the handles: `Db`, the explicit `Tx` and lock; as sqlx executors |
 //! | `database_locks` | locks of the server, on connections of their own |
+//! | `tickets` | locks as rows of a table: in order, visible, with a log that is true |
 //! | `target` | where a statement goes: a transaction, the pool, or nowhere |
 //! | `scope` | the life of one scope: entered by its mode, left by its body's result |
 //! | `autocommit`, `stream` | statements outside a transaction; row streams |
@@ -138,6 +139,7 @@ mod source;
 mod statement;
 mod stream;
 mod target;
+mod tickets;
 mod transaction;
 mod transaction_info;
 mod tx;
@@ -162,8 +164,8 @@ pub use hook::{Completion, HookFailure, HookKind, HookResult};
 #[cfg(feature = "redis")]
 pub use lock::RedisLocks;
 pub use lock::{
-    Fence, LocalLocks, Lock, LockFailure, LockFuture, LockHold, LockProvider, LockQueue,
-    LockRequest,
+    Conclusion, Fence, LocalLocks, Lock, LockFailure, LockFuture, LockHold, LockProvider,
+    LockQueue, LockRequest,
 };
 pub use locked_options::LockedOptions;
 pub use options::{Isolation, TransactionOptions};
@@ -173,6 +175,7 @@ pub use result::TransactionResult;
 pub use retry::Retry;
 pub use rules::{RollbackPolicy, RuledOptions, Rules};
 pub use site::Site;
+pub use tickets::{Ticket, TicketLocks, TicketState};
 pub use transaction_info::TransactionInfo;
 pub use tx::Tx;
 pub use tx_macros::{locked, transactional};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::{SqlSafeStr, SqlStr};
+use sqlx::SqlStr;
 use sqlx_core::describe::Describe;
 
 use crate::dialect::{Dialect, Fault, LockMessages, LockTime, own_sql};
@@ -44,7 +44,8 @@ pub(crate) enum Task<DB: Dialect> {
     KeepsSnapshot(Option<Isolation>, Product<bool>),
     Control(SqlStr),
     Bind(Option<Duration>, Product<DB::Backend>),
-    Commit,
+    /// After what proves that its locks are still held.
+    Commit(String),
     RollBack,
     Prepare(SqlStr, Vec<DB::TypeInfo>, Product<DB::Statement>),
     Describe(SqlStr, Product<Describe<DB>>),
@@ -177,8 +178,8 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
             product.put(lease.bind(limit).await?);
             Ok(())
         }
-        Task::Commit => {
-            let answer = lease.commit().await;
+        Task::Commit(proofs) => {
+            let answer = lease.commit(proofs).await;
             mended(lease, answer).await
         }
         Task::RollBack => lease.roll_back().await,
@@ -217,7 +218,7 @@ async fn begin_fenced<DB: Dialect>(
             outrun.put(greater);
         }
     }
-    DB::commit(lease.use_connection(), DB::COMMIT.into_sql_str()).await?;
+    DB::commit(lease.use_connection(), String::new(), String::new()).await?;
     begin(lease, terms).await
 }
 

@@ -211,6 +211,12 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
         Box::pin(self.0.make(body))
     }
 
+    /// What its results mean.
+    #[must_use]
+    pub fn rules(&self) -> Rules<T, E> {
+        self.0.rules()
+    }
+
     /// When all of them must have ended.
     #[must_use]
     pub fn until(&self) -> Until {
@@ -261,6 +267,7 @@ pub fn locked<R, F>(
     lock: Lock,
     function: Site,
     until: Until,
+    rules: Rules<R::Ok, R::Error>,
     body: F,
 ) -> Pin<Box<impl Future<Output = R>>>
 where
@@ -269,5 +276,8 @@ where
 {
     let lock = lock.bind(|| provider);
     let body = async || body().await.into_result();
-    Box::pin(async move { R::from_result(held_lock::locked(lock, function, until.0, body).await) })
+    let describe = move |error: &R::Error| rules.describe(error);
+    Box::pin(async move {
+        R::from_result(held_lock::locked(lock, function, until.0, describe, body).await)
+    })
 }

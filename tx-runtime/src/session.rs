@@ -134,7 +134,7 @@ impl Kind {
             Operation::Task(
                 Task::Begin(_) | Task::BeginFenced { .. } | Task::BeginLocked { .. },
             ) => Self::Begin,
-            Operation::Task(Task::Commit | Task::RollBack) => Self::End,
+            Operation::Task(Task::Commit(_) | Task::RollBack) => Self::End,
             _ => Self::Middle,
         }
     }

@@ -209,6 +209,14 @@ impl<DB: Dialect> Source<DB> {
         }
     }
 
+    /// What a request holds that is part of no transaction, and during which nothing else is
+    /// waited for: it may have the connections that are kept for nested transactions.
+    pub(crate) fn in_between(&self, mut holding: Holding) -> Holding {
+        holding.level = holding.level.max(self.admission.innermost_level());
+        holding.under_lock = true;
+        holding
+    }
+
     /// Refuses what would wait for its own chain to end.
     pub(crate) fn check_writer(
         &self,

@@ -39,7 +39,7 @@ fn within(options: &Lock, timeout: Option<&Given<u64>>) -> Option<Error> {
 }
 
 fn repeated(options: &Lock) -> Vec<Error> {
-    let texts: Vec<_> = options.templates().map(|key| &key.text).collect();
+    let texts: Vec<_> = options.keys().map(|key| &key.text).collect();
     let mut errors = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         if texts[..index]

@@ -29,7 +29,11 @@ pub(super) fn lock(shell: &Shell, lock: &Lock) -> TokenStream {
 pub(super) fn keys(shell: &Shell, lock: &Lock) -> TokenStream {
     let krate = shell.krate(shell.span);
     let arguments = Arguments::of(&shell.function.sig);
-    let keys = lock.templates().map(|key| text(&arguments, key));
+    let keys = lock.keys().map(|key| text(&arguments, key));
+    let label = lock.label.as_ref().map(|label| {
+        let label = text(&arguments, &label.value);
+        quote_spanned!(shell.span=> .label(#label))
+    });
     let wait = match lock.wait() {
         Wait::Default => None,
         Wait::Not => Some(quote_spanned!(shell.span=> .no_wait())),
@@ -37,7 +41,7 @@ pub(super) fn keys(shell: &Shell, lock: &Lock) -> TokenStream {
             Some(quote_spanned!(shell.span=> .wait(::core::time::Duration::from_millis(#millis))))
         }
     };
-    quote_spanned!(shell.span=> #krate::Lock::keys([#(#keys),*]) #wait)
+    quote_spanned!(shell.span=> #krate::Lock::keys([#(#keys),*]) #wait #label)
 }
 
 fn text(arguments: &Arguments, key: &Template) -> TokenStream {

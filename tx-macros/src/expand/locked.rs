@@ -4,6 +4,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote_spanned};
 
 use super::lock::keys;
+use super::rules;
 use super::shell::Shell;
 use super::{default_db, located_at};
 use crate::grammar::Lock;
@@ -20,6 +21,7 @@ use crate::grammar::Lock;
 //             Lock::keys([format!("report:{0}", account)]),
 //             __private::site("module::report"),
 //             __private::Until::default(),
+//             __private::known(PhantomData::<Result<(), Error>>).rules(),
 //             async || {
 //                 if false { return __private::never::<Result<(), Error>>(); }
 //                 { BODY }
@@ -31,6 +33,7 @@ pub(super) fn expand(shell: &Shell, lock: &Lock) -> TokenStream {
     let krate = shell.krate(shell.span);
     let on = on(shell, lock);
     let (lock, name) = (keys(shell, lock), shell.name(None));
+    let rules = rules::known(shell);
     let function = shell.function(|body| {
         let closure = shell.closure(None, body);
         quote_spanned!(shell.span=>
@@ -40,6 +43,7 @@ pub(super) fn expand(shell: &Shell, lock: &Lock) -> TokenStream {
                 #lock,
                 #krate::__private::site(#name),
                 #krate::__private::Until::default(),
+                #rules,
                 #closure,
             )
             .await

@@ -101,6 +101,7 @@ fn under(
             #lock,
             #krate::__private::site(#name),
             __tx_attempts.until(),
+            __tx_attempts.rules(),
             async || #attempts,
         )
         .await

@@ -12,13 +12,7 @@ use crate::grammar::Options;
 use crate::pattern::{Relation, relation};
 
 pub(super) fn rules(shell: &Shell, options: &Options) -> TokenStream {
-    let krate = shell.krate(shell.span);
-    let output = writable(shell.output);
-    let rules = if has_unknown_error(shell.output) {
-        quote_spanned!(shell.span=> #krate::Rules::unnamed())
-    } else {
-        quote_spanned!(shell.span=> #krate::__private::known(::core::marker::PhantomData::<#output>).rules())
-    };
+    let rules = known(shell);
     let keeps = options.no_rollback_for.as_ref();
     let keeps: &[Pat] = keeps.map_or(&[], |given| &given.value);
     let undoes = options.rollback_for.as_ref();
@@ -32,6 +26,16 @@ pub(super) fn rules(shell: &Shell, options: &Options) -> TokenStream {
         quote_spanned!(shell.span=> .rollback_if(#predicate))
     });
     quote_spanned!(shell.span=> #rules #keep #undo #rollback_if)
+}
+
+/// What the type of the result tells by itself.
+pub(super) fn known(shell: &Shell) -> TokenStream {
+    let krate = shell.krate(shell.span);
+    if has_unknown_error(shell.output) {
+        return quote_spanned!(shell.span=> #krate::Rules::unnamed());
+    }
+    let output = writable(shell.output);
+    quote_spanned!(shell.span=> #krate::__private::known(::core::marker::PhantomData::<#output>).rules())
 }
 
 /// At run time `rollback_for` decides before `no_rollback_for`, so its patterns leave out what a

@@ -20,6 +20,7 @@ pub(crate) struct Lock {
     pub(crate) wait: Option<Given<u64>>,
     pub(crate) no_wait: Option<Given<()>>,
     pub(crate) on: Option<Given<Expr>>,
+    pub(crate) label: Option<Given<Template>>,
 }
 
 /// How long a lock is waited for.
@@ -30,9 +31,15 @@ pub(crate) enum Wait {
 }
 
 impl Lock {
-    pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Template> {
         let given = self.key.iter().chain(&self.keys);
         given.flat_map(|given| &given.value)
+    }
+
+    /// All texts over the arguments.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let label = self.label.iter().map(|label| &label.value);
+        self.keys().chain(label)
     }
 
     pub(crate) fn wait(&self) -> Wait {
@@ -45,7 +52,7 @@ impl Lock {
 }
 
 impl Keyed for Lock {
-    const KEYS: &'static [&'static str] = &["key", "keys", "wait", "try", "on"];
+    const KEYS: &'static [&'static str] = &["key", "keys", "wait", "try", "on", "label"];
     const OWNER: &'static str = "`lock` ";
 
     fn option(&mut self, key: Ident, input: ParseStream, _: &mut Vec<Error>) -> Result<()> {
@@ -69,6 +76,7 @@ impl Keyed for Lock {
                 })
             }
             "try" => set_flag(&mut self.no_wait, key, input),
+            "label" => set(&mut self.label, key, input, "\"nightly import\"", label),
             _ => set(&mut self.on, key, input, "self.locks", expression),
         }
     }
@@ -91,6 +99,7 @@ impl Keyed for Lock {
             "timeout" | "wait_timeout" | "max_wait" => "wait",
             "nowait" | "no_wait" | "try_lock" => "try",
             "provider" | "locks" | "db" => "on",
+            "title" | "reason" | "description" | "purpose" => "label",
             _ => return None,
         };
         Some(meant.to_owned())
@@ -143,10 +152,18 @@ fn keys(input: ParseStream) -> Result<Vec<Template>> {
 }
 
 fn template(input: ParseStream) -> Result<Template> {
-    let start = input.fork();
     let message = format!("the lock's key is text in quotes\nhelp: write it as {EXAMPLE}");
-    let text: LitStr = input.parse().map_err(|_| start.error(message))?;
-    Template::new(text)
+    Template::key(text(input, &message)?)
+}
+
+fn label(input: ParseStream) -> Result<Template> {
+    let message = "the label is text in quotes\nhelp: write it as \"nightly import\"";
+    Template::label(text(input, message)?)
+}
+
+fn text(input: ParseStream, otherwise: &str) -> Result<LitStr> {
+    let start = input.fork();
+    input.parse().map_err(|_| start.error(otherwise))
 }
 
 /// What `#[locked(..)]` says.
@@ -158,7 +175,9 @@ pub(crate) struct Locked {
 }
 
 impl Keyed for Locked {
-    const KEYS: &'static [&'static str] = &["key", "keys", "wait", "try", "on", "allow", "crate"];
+    const KEYS: &'static [&'static str] = &[
+        "key", "keys", "wait", "try", "on", "label", "allow", "crate",
+    ];
     const OWNER: &'static str = "";
 
     fn option(&mut self, key: Ident, input: ParseStream, errors: &mut Vec<Error>) -> Result<()> {

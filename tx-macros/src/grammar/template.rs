@@ -1,4 +1,4 @@
-//! The key of a lock: text with arguments in braces, `"asset:{account}:{order.id:05}"`. It is a
+//! The key or label of a lock: text with arguments in braces, `"asset:{account}:{order.id:05}"`. It is a
 //! format string whose placeholders may also name fields, so it is rewritten to one with positions.
 
 use proc_macro2::Span;
@@ -19,7 +19,24 @@ pub(crate) struct Hole {
 }
 
 impl Template {
-    pub(crate) fn new(text: LitStr) -> Result<Template> {
+    /// The key of a lock.
+    pub(crate) fn key(text: LitStr) -> Result<Template> {
+        const EMPTY: &str = "the lock's key is empty\n\
+                             help: name what is locked, such as `\"interest-asset:{account}\"`";
+        Self::new(text, EMPTY)
+    }
+
+    /// What a lock is wanted for.
+    pub(crate) fn label(text: LitStr) -> Result<Template> {
+        const EMPTY: &str = "the label is empty\n\
+                             help: say what the lock is wanted for, or leave the label out";
+        Self::new(text, EMPTY)
+    }
+
+    fn new(text: LitStr, empty: &str) -> Result<Template> {
+        if text.value().trim().is_empty() {
+            return Err(Error::new(text.span(), empty));
+        }
         let parsed = rewrite(&text.value());
         let (format, holes) = parsed.map_err(|mistake| Error::new(text.span(), mistake))?;
         Ok(Template {
@@ -33,11 +50,6 @@ impl Template {
 type Mistake = String;
 
 fn rewrite(text: &str) -> std::result::Result<(String, Vec<Hole>), Mistake> {
-    if text.trim().is_empty() {
-        return Err("the lock's key is empty\n\
-                    help: name what is locked, such as `\"interest-asset:{account}\"`"
-            .to_owned());
-    }
     let (mut format, mut holes) = (String::new(), Vec::new());
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
@@ -168,9 +180,8 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused() {
         let broken = [
-            "", "  ", "{", "}", "a}", "{a", "{}", "{0}", "{:?}", "{a.}", "{.a}", "{a b}", "{a()}",
-            "{a::b}", "{a + 1}", "{a[0]}", "{a:w$}", "{a:{b}}", "{\"a\"}", "{a..b}", "{&a}",
-            "{a.+1}",
+            "{", "}", "a}", "{a", "{}", "{0}", "{:?}", "{a.}", "{.a}", "{a b}", "{a()}", "{a::b}",
+            "{a + 1}", "{a[0]}", "{a:w$}", "{a:{b}}", "{\"a\"}", "{a..b}", "{&a}", "{a.+1}",
         ];
         for text in broken {
             assert!(rewrite(text).is_err(), "{text}");

@@ -218,7 +218,7 @@ impl<DB: Dialect> Db<DB> {
         B: Future<Output = Result<T, E>>,
     {
         let LockedOptions { options, lock } = options.into();
-        let function = options.options.site;
+        let (function, rules) = (options.options.site, options.rules);
         let mut attempts = Attempts::new(&self.source, options, retry);
         let deadline = attempts.deadline();
         let mut all = async || {
@@ -230,7 +230,11 @@ impl<DB: Dialect> Db<DB> {
         };
         let result = match lock {
             None => all().await,
-            Some(lock) => held_lock::locked(self.bind(lock), function, deadline, all).await,
+            Some(lock) => {
+                let lock = self.bind(lock);
+                let describe = |error: &E| rules.describe(error);
+                held_lock::locked(lock, function, deadline, describe, all).await
+            }
         };
         attempts.settle().await;
         result
@@ -300,12 +304,13 @@ impl<DB: Dialect> Db<DB> {
         body: F,
     ) -> impl Future<Output = Result<T, E>>
     where
-        E: From<Error>,
+        E: From<Error> + fmt::Debug,
         F: AsyncFnOnce() -> Result<T, E>,
     {
         let site = Site::at("locked", Location::caller());
         let lock = self.bind(lock.into());
-        async move { held_lock::locked(lock, site, None, body).await }
+        let describe = |error: &E| format!("{error:?}");
+        async move { held_lock::locked(lock, site, None, describe, body).await }
     }
 
     /// Takes a lock and holds it in a variable.

@@ -11,6 +11,7 @@ mod postgres;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod ticket;
 
 use std::fmt;
 use std::future::Future;
@@ -24,6 +25,9 @@ use sqlx_core::describe::Describe;
 
 use crate::options::{Isolation, Terms};
 use crate::prepared::Prepared;
+
+pub(crate) use self::ticket::Framed;
+use self::ticket::TicketWords;
 
 /// A row or the summary of one statement, as drivers stream them.
 pub(crate) type Step<DB> =
@@ -112,7 +116,7 @@ mod sealed {
     message = "`{Self}` is not a database that `tx-runtime` was built for",
     note = "enable the feature `sqlite`, `postgres` or `mysql` of `tx-runtime`"
 )]
-pub trait Dialect: Driver + sealed::Sealed {
+pub trait Dialect: Driver + TicketWords + sealed::Sealed {
     /// One message that ends the transaction with COMMIT, and fails without committing if
     /// the transaction is not the one that [`begin`](Self::begin) began.
     #[doc(hidden)]
@@ -142,12 +146,22 @@ pub trait Dialect: Driver + sealed::Sealed {
         Self::control(connection, sql)
     }
 
-    /// Commits with [`COMMIT`](Self::COMMIT), and what is to be sent behind it.
+    /// Commits with [`COMMIT`](Self::COMMIT), and what is to be sent before and behind it: the
+    /// server commits if what is before it has not failed, and does what is behind it if it
+    /// has committed.
     #[doc(hidden)]
     fn commit(
         connection: &mut Self::Connection,
-        sql: SqlStr,
+        before: String,
+        behind: String,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        let sql = if before.is_empty() && behind.is_empty() {
+            Self::COMMIT.into_sql_str()
+        } else {
+            let parts = [before.as_str(), Self::COMMIT, behind.as_str()];
+            let parts = parts.into_iter().filter(|part| !part.is_empty());
+            own_sql(parts.collect::<Vec<_>>().join("; "))
+        };
         Self::control(connection, sql)
     }
 

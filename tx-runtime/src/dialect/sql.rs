@@ -1,7 +1,6 @@
 //! Just enough reading of SQL to see which statement it starts with.
 
 /// The bytes of `parts`, one behind the other, as hexadecimal digits.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) fn hex(parts: &[&str]) -> String {
     use std::fmt::Write as _;
     let mut digits = String::new();

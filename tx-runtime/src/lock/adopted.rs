@@ -7,7 +7,10 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::held::Held;
+use super::provider::Share;
 use super::queue::LockQueue;
+use crate::identity::DbId;
+use crate::site::Site;
 
 /// The locks of one transaction.
 #[derive(Debug, Default)]
@@ -23,6 +26,21 @@ pub(crate) struct Adopted {
 struct Adoption {
     held: Arc<Held>,
     standing: Standing,
+    /// Whether the transaction is all that is done under the lock.
+    whole: bool,
+    /// Whether its COMMIT has recorded that it is done.
+    recording: bool,
+}
+
+impl Adoption {
+    fn new(held: Arc<Held>, standing: Standing) -> Self {
+        Self {
+            held,
+            standing,
+            whole: false,
+            recording: false,
+        }
+    }
 }
 
 /// How far the transaction is prepared for a lock.
@@ -52,7 +70,7 @@ impl Adopted {
                 continue;
             }
             let standing = Standing::Unsettled { late: begun };
-            adopted.push(Adoption { held, standing });
+            adopted.push(Adoption::new(held, standing));
             self.changed.notify_waiters();
         }
         self.recount(&adopted);
@@ -63,10 +81,40 @@ impl Adopted {
     pub(crate) fn adopt_own(&self, held: Arc<Held>) {
         let mut adopted = self.lock();
         adopted.retain(|adoption| !Arc::ptr_eq(&adoption.held, &held));
-        let standing = Standing::Own;
-        adopted.push(Adoption { held, standing });
+        adopted.push(Adoption::new(held, Standing::Own));
         self.recount(&adopted);
         self.changed.notify_waiters();
+    }
+
+    /// The transaction is all that is done under `held`.
+    pub(crate) fn is_whole(&self, held: &Arc<Held>) {
+        for adoption in &mut *self.lock() {
+            adoption.whole |= Arc::ptr_eq(&adoption.held, held);
+        }
+    }
+
+    /// What a transaction of `db` has to send with its COMMIT, so that it fails if one of the
+    /// locks is lost.
+    pub(crate) fn proofs(&self, db: DbId, read_only: bool) -> String {
+        let mut proofs = Vec::new();
+        for adoption in &mut *self.lock() {
+            let share = match adoption.whole && adoption.held.may_be_done() {
+                _ if read_only => Share::Reads,
+                true => Share::Whole,
+                false => Share::Part,
+            };
+            let proof = adoption.held.proof(db, share);
+            adoption.recording = proof.is_some() && share == Share::Whole;
+            proofs.extend(proof);
+        }
+        proofs.join("; ")
+    }
+
+    /// Those that do not prove themselves in that way.
+    pub(crate) fn unproved(&self, db: DbId) -> Vec<Arc<Held>> {
+        let mut all = self.all();
+        all.retain(|held| held.proof(db, Share::Reads).is_none());
+        all
     }
 
     /// Resolves when another lock has come.
@@ -155,13 +203,19 @@ impl Adopted {
         }
     }
 
-    /// The transaction has ended: the locks, of which the last reference opens each.
-    pub(crate) fn let_go(&self) -> Vec<Arc<Held>> {
+    /// The transaction of `owner` has ended: the locks, of which the last reference opens each.
+    pub(crate) fn let_go(&self, owner: Site, kept: bool) -> Vec<Arc<Held>> {
         let adopted = std::mem::take(&mut *self.lock());
         self.unsettled.store(false, Ordering::Release);
-        let ended = adopted.into_iter().map(|Adoption { held, standing }| {
-            if standing == Standing::Own {
+        let ended = adopted.into_iter().map(|adoption| {
+            let held = adoption.held;
+            if adoption.standing == Standing::Own {
                 held.end();
+            }
+            if !kept {
+                held.rolled_back(owner);
+            } else if adoption.recording {
+                held.concluded();
             }
             held
         });

@@ -1,14 +1,14 @@
 //! Locks that are held, until the last who relies on them lets go.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::provider::{Fence, LockFailure, LockFuture, LockHold};
+use super::provider::{Conclusion, Fence, LockFailure, LockFuture, LockHold, Share};
 use super::queue::{LockQueue, Turn};
 use crate::cleanup::{Cleanups, Running};
 use crate::error::Error;
@@ -28,6 +28,8 @@ pub(crate) struct Held {
     in_doubt: AtomicBool,
     /// Set when the transaction on whose connection the locks were has ended.
     ended: AtomicBool,
+    /// How what was done under the locks has ended, as far as that is known.
+    conclusion: Mutex<Option<Conclusion>>,
     /// What was dropped under the locks and is still being cleaned up.
     orphans: Arc<Cleanups>,
     /// Opening may be left to a drop outside of any runtime.
@@ -55,6 +57,7 @@ impl Held {
             beyond,
             in_doubt: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            conclusion: Mutex::default(),
             orphans: Arc::default(),
             runtime: Handle::try_current().ok(),
             _span: span,
@@ -67,15 +70,61 @@ impl Held {
             .any(|turn| turn.queue().is(queue) && &**turn.key() == key)
     }
 
+    /// Who has taken them.
+    pub(crate) fn function(&self) -> Site {
+        self.function
+    }
+
     pub(crate) fn keys(&self) -> String {
         keys(&self.turns)
     }
 
-    pub(crate) fn fences(&self) -> Vec<Fence> {
+    /// The numbers that a transaction of `db` has to write down.
+    pub(crate) fn fences(&self, db: DbId) -> Vec<Fence> {
         match &self.beyond {
-            Beyond::Provider(hold) => hold.fences(),
-            Beyond::Nothing | Beyond::Connection => Vec::new(),
+            Beyond::Provider(hold) if hold.proof(db, Share::Reads).is_none() => hold.fences(),
+            _ => Vec::new(),
         }
+    }
+
+    /// What a transaction of `db` has to send with its COMMIT instead.
+    pub(crate) fn proof(&self, db: DbId, share: Share) -> Option<String> {
+        match &self.beyond {
+            Beyond::Provider(hold) => hold.proof(db, share),
+            Beyond::Nothing | Beyond::Connection => None,
+        }
+    }
+
+    /// Takes down how what was done under the locks has ended; the last word counts.
+    pub(crate) fn record(&self, conclusion: Conclusion) {
+        *self.conclusion() = Some(conclusion);
+    }
+
+    /// Whether nothing under the locks is known to have failed.
+    pub(crate) fn may_be_done(&self) -> bool {
+        matches!(*self.conclusion(), None | Some(Conclusion::Done))
+    }
+
+    /// The end of a transaction that a conclusion has relied on.
+    pub(crate) fn rolled_back(&self, by: Site) {
+        let mut conclusion = self.conclusion();
+        if *conclusion == Some(Conclusion::Done) {
+            let text = format!("the transaction of {by}, which it had joined, was rolled back");
+            *conclusion = Some(Conclusion::Failed(text));
+        }
+    }
+
+    /// The conclusion has been committed by a transaction.
+    pub(crate) fn concluded(&self) {
+        if let Beyond::Provider(hold) = &self.beyond {
+            hold.concluded();
+        }
+    }
+
+    fn conclusion(&self) -> MutexGuard<'_, Option<Conclusion>> {
+        self.conclusion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database has seen a greater token than ours.
@@ -188,8 +237,12 @@ impl Held {
         let turns = std::mem::take(&mut self.turns);
         let openings = Arc::clone(turns.first()?.queue().openings());
         let in_doubt = self.in_doubt.load(Ordering::Acquire);
+        let conclusion = self.conclusion().take().unwrap_or(Conclusion::Dropped);
         let hold = match std::mem::replace(&mut self.beyond, Beyond::Connection) {
-            Beyond::Provider(hold) => Some(hold),
+            Beyond::Provider(hold) => {
+                hold.conclude(conclusion);
+                Some(hold)
+            }
             Beyond::Nothing if in_doubt => None,
             Beyond::Nothing | Beyond::Connection => return None,
         };

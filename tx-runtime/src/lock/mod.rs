@@ -6,8 +6,10 @@
 //! them lets go.
 
 mod adopted;
+mod doing;
 mod held;
 mod local;
+mod origin;
 mod provider;
 mod queue;
 #[cfg(feature = "redis")]
@@ -18,9 +20,14 @@ mod taking;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLocks;
 pub(crate) use adopted::Adopted;
+pub(crate) use doing::Doing;
 pub(crate) use held::{DOUBT_LIMIT, Held};
 pub use local::LocalLocks;
-pub use provider::{Fence, LockFailure, LockFuture, LockHold, LockProvider, LockRequest};
+pub(crate) use origin::{random, this_process};
+pub(crate) use provider::Share;
+pub use provider::{
+    Conclusion, Fence, LockFailure, LockFuture, LockHold, LockProvider, LockRequest,
+};
 pub use queue::LockQueue;
 pub(crate) use request::Bound;
 pub use request::Lock;

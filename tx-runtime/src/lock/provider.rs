@@ -44,6 +44,13 @@ pub trait LockProvider: fmt::Debug + Send + Sync + 'static {
     fn database(&self) -> Option<DbId> {
         None
     }
+
+    /// Whether callers come to [`acquire`](Self::acquire) at once, without a turn in the process:
+    /// the provider has a line of its own, in which they can be seen.
+    #[doc(hidden)]
+    fn keeps_line(&self) -> bool {
+        false
+    }
 }
 
 impl<P: LockProvider + ?Sized> LockProvider for Arc<P> {
@@ -61,6 +68,10 @@ impl<P: LockProvider + ?Sized> LockProvider for Arc<P> {
     fn database(&self) -> Option<DbId> {
         (**self).database()
     }
+
+    fn keeps_line(&self) -> bool {
+        (**self).keeps_line()
+    }
 }
 
 /// What a provider is asked for.
@@ -73,6 +84,8 @@ pub struct LockRequest<'a> {
     pub wait: Duration,
     /// Who asks, for those who see the lock from outside.
     pub function: Site,
+    /// What it asks for the lock for, if it says so.
+    pub label: Option<&'a str>,
 }
 
 /// Locks that a provider keeps for one holder.
@@ -89,6 +102,28 @@ pub trait LockHold: fmt::Debug + Send + Sync + 'static {
     /// Leaves the locks to their lease or session, because the outcome of a COMMIT under them
     /// is unknown. Returns when they may be free.
     fn leave(self: Box<Self>) -> LockFuture<'static, ()>;
+
+    /// Tells how what was done under the locks has ended, before [`open`](Self::open): for
+    /// providers that keep a record of it.
+    fn conclude(&self, conclusion: Conclusion) {
+        let _ = conclusion;
+    }
+
+    /// SQL for a transaction of `db` to send with its COMMIT, which fails unless the locks are
+    /// still held, and keeps them held until it has committed. Such a transaction needs neither
+    /// fencing tokens nor [`check`](Self::check).
+    ///
+    /// For [`Share::Whole`] it also records that what was done under the locks is done; if the
+    /// transaction commits, [`concluded`](Self::concluded) is called.
+    #[doc(hidden)]
+    fn proof(&self, db: DbId, share: Share) -> Option<String> {
+        let _ = (db, share);
+        None
+    }
+
+    /// The record of the conclusion has been committed.
+    #[doc(hidden)]
+    fn concluded(&self) {}
 
     /// Numbers for the protected database to check, one for each key of a lease.
     fn fences(&self) -> Vec<Fence> {
@@ -121,6 +156,30 @@ pub trait LockHold: fmt::Debug + Send + Sync + 'static {
         let _ = db;
         None
     }
+}
+
+/// How what was done under a lock has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Conclusion {
+    /// It is done. What it has stored is stored for certain.
+    Done,
+    /// It has failed or panicked, in words; or it was rolled back.
+    Failed(String),
+    /// Its future was dropped before it had ended.
+    Dropped,
+}
+
+/// Which share of what is done under a lock a transaction is.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// It only reads.
+    Reads,
+    /// There is more to come after it.
+    Part,
+    /// All of it.
+    Whole,
 }
 
 /// A fencing token: it grows with every acquisition of its key.

@@ -102,6 +102,16 @@ impl LockQueue {
         Ok(turn)
     }
 
+    /// The right to `key` as somebody else has given it.
+    pub(crate) fn given(&self, key: &Arc<str>) -> Turn {
+        Turn {
+            queue: self.clone(),
+            key: Arc::clone(key),
+            place: self.place(key),
+            permit: None,
+        }
+    }
+
     fn place(&self, key: &Arc<str>) -> Arc<Place> {
         let mut places = self.places();
         let place = places.entry(Arc::clone(key)).or_insert_with(|| {

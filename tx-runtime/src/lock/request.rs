@@ -14,6 +14,9 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 /// What every provider can store; a fence table's primary key sets it.
 const LONGEST_KEY: usize = 500;
 
+/// What a list of locks can show.
+const LONGEST_LABEL: usize = 200;
+
 /// A lock to take: one or more names, a bound for the wait, and who keeps it.
 ///
 /// Several keys are taken in sorted order, each once, so that two calls that name the same
@@ -33,6 +36,7 @@ const LONGEST_KEY: usize = 500;
 pub struct Lock {
     keys: Vec<Arc<str>>,
     wait: Duration,
+    label: Option<Arc<str>>,
     provider: Option<Arc<dyn LockProvider>>,
 }
 
@@ -50,6 +54,7 @@ impl Lock {
         Self {
             keys,
             wait: DEFAULT_WAIT,
+            label: None,
             provider: None,
         }
     }
@@ -65,6 +70,16 @@ impl Lock {
         self.wait(Duration::ZERO)
     }
 
+    /// What the lock is wanted for, for those who look at it from outside: the name of the
+    /// batch, of the code path. At most 200 bytes.
+    ///
+    /// [`TicketLocks`](crate::TicketLocks) show it in their log; it also stands in the tracing
+    /// spans of the lock.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into().into());
+        self
+    }
+
     /// Who keeps the lock, instead of the `Db`'s own provider.
     pub fn on<P: LockProvider + Clone>(mut self, provider: &P) -> Self {
         self.provider = Some(Arc::new(provider.clone()));
@@ -76,6 +91,7 @@ impl Lock {
         Bound {
             keys: self.keys,
             wait: self.wait,
+            label: self.label,
             provider: self.provider.unwrap_or_else(default),
         }
     }
@@ -104,6 +120,7 @@ impl From<String> for Lock {
 pub(crate) struct Bound {
     pub(super) keys: Vec<Arc<str>>,
     pub(super) wait: Duration,
+    pub(super) label: Option<Arc<str>>,
     pub(super) provider: Arc<dyn LockProvider>,
 }
 
@@ -124,7 +141,18 @@ impl Bound {
                 problem: "no name was given",
             });
         }
-        match self.keys.iter().find_map(|key| Some((key, problem(key)?))) {
+        if let Some(label) = &self.label
+            && let Some(problem) = problem(label, LONGEST_LABEL, "it is longer than 200 bytes")
+        {
+            return Err(Error::LockLabel {
+                function,
+                label: label.chars().take(80).collect(),
+                problem,
+            });
+        }
+        let too_long = "it is longer than 500 bytes";
+        let bad = |key: &'_ Arc<str>| Some((Arc::clone(key), problem(key, LONGEST_KEY, too_long)?));
+        match self.keys.iter().find_map(bad) {
             None => Ok(()),
             Some((key, problem)) => Err(Error::LockKey {
                 function,
@@ -135,12 +163,12 @@ impl Bound {
     }
 }
 
-fn problem(key: &str) -> Option<&'static str> {
-    if key.is_empty() {
+fn problem(text: &str, longest: usize, too_long: &'static str) -> Option<&'static str> {
+    if text.is_empty() {
         Some("it is empty")
-    } else if key.len() > LONGEST_KEY {
-        Some("it is longer than 500 bytes")
-    } else if key.contains('\0') {
+    } else if text.len() > longest {
+        Some(too_long)
+    } else if text.contains('\0') {
         Some("it contains a NUL character")
     } else {
         None

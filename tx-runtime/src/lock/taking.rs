@@ -19,6 +19,7 @@ pub(crate) struct Wanted {
     function: Site,
     keys: Vec<Arc<str>>,
     wait: Duration,
+    label: Option<Arc<str>>,
     provider: Arc<dyn LockProvider>,
 }
 
@@ -33,6 +34,7 @@ impl Bound {
         let Self {
             mut keys,
             wait,
+            label,
             provider,
         } = self;
         keys.retain(|key| !has(provider.queue(), key));
@@ -40,6 +42,7 @@ impl Bound {
             function,
             keys,
             wait,
+            label,
             provider,
         })
     }
@@ -80,11 +83,13 @@ impl Wanted {
     pub(crate) async fn take(self) -> Result<Arc<Held>, Error> {
         let span = self.waiting();
         async {
+            if self.provider.keeps_line() {
+                let beyond = self.acquire(self.wait).await?;
+                let given = self.keys.iter().map(|key| self.provider.queue().given(key));
+                return Ok(Held::new(self.function, given.collect(), beyond));
+            }
             let (turns, left) = self.turns().await?;
-            let beyond = match self.acquire(left).await? {
-                Some(hold) => Beyond::Provider(hold),
-                None => Beyond::Nothing,
-            };
+            let beyond = self.acquire(left).await?;
             Ok(Held::new(self.function, turns, beyond))
         }
         .instrument(span)
@@ -100,7 +105,12 @@ impl Wanted {
     }
 
     fn waiting(&self) -> tracing::Span {
-        tracing::debug_span!("lock.wait", key = %self.text(), function = self.function.name())
+        tracing::debug_span!(
+            "lock.wait",
+            key = %self.text(),
+            function = self.function.name(),
+            label = self.label.as_deref()
+        )
     }
 
     /// The turns, one after another in the order of the keys, and what is left of the wait.
@@ -117,18 +127,19 @@ impl Wanted {
         Ok((turns, left))
     }
 
-    async fn acquire(
-        &self,
-        wait: Duration,
-    ) -> Result<Option<Box<dyn super::provider::LockHold>>, Error> {
+    async fn acquire(&self, wait: Duration) -> Result<Beyond, Error> {
         let started = Instant::now();
         let request = LockRequest {
             keys: &self.keys,
             wait,
             function: self.function,
+            label: self.label.as_deref(),
         };
-        let acquired = self.provider.acquire(request).await;
-        acquired.map_err(|failure| self.refused(failure, started.elapsed()))
+        match self.provider.acquire(request).await {
+            Ok(Some(hold)) => Ok(Beyond::Provider(hold)),
+            Ok(None) => Ok(Beyond::Nothing),
+            Err(failure) => Err(self.refused(failure, started.elapsed())),
+        }
     }
 
     fn refused(&self, failure: LockFailure, waited: Duration) -> Error {

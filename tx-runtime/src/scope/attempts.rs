@@ -6,17 +6,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ending::Ending;
-use super::running::{deadline_to_be, live};
+use super::running::{Lived, deadline_to_be, live};
 use super::{Position, Scope};
 use crate::aftermath::{self, Aftermath};
 use crate::chain;
 use crate::deadline::Deadline;
 use crate::dialect::Dialect;
 use crate::error::Error;
+use crate::lock::Held;
+use crate::options::TransactionOptions;
 use crate::propagation::Entry;
 use crate::result::TransactionResult;
 use crate::retry::Retry;
-use crate::rules::RuledOptions;
+use crate::rules::{RuledOptions, Rules};
 use crate::source::Source;
 
 /// The attempts at one scope.
@@ -48,6 +50,10 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
         }
     }
 
+    pub(crate) fn rules(&self) -> Rules<T, E> {
+        self.options.rules
+    }
+
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         self.deadline
     }
@@ -66,7 +72,14 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
             Ok(scope) => scope,
             Err(refused) => return Some(R::from_result(Err(refused.into()))),
         };
-        let (result, aftermath, ending) = live(scope, rules, body).await;
+        scope.is_all_under(lock_over_attempts(&options).as_ref());
+        let lived = live(scope, rules, body, false).await;
+        let Lived {
+            result,
+            aftermath,
+            ending,
+            ..
+        } = lived;
         self.made += 1;
         let wait = match ending {
             Ending::Conflict => self.retry.wait_after(self.made),
@@ -106,4 +119,10 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
             }),
         }
     }
+}
+
+/// The lock that was taken for all attempts.
+fn lock_over_attempts(options: &TransactionOptions) -> Option<Arc<Held>> {
+    let mut locks = chain::locks_of_nobody().into_iter();
+    locks.find(|held| held.function() == options.site)
 }

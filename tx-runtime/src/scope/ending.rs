@@ -105,6 +105,7 @@ fn judge<DB: Dialect>(verdict: Verdict, function: Site, meant: Meant) -> Result<
             cause: Cause::of_database(CauseKind::EndedEarly, &source, false),
             meant: meant.into_text(),
         }),
+        Verdict::LockLost(lost) => Err(lost),
         Verdict::Unknown(source) => Err(Error::CommitUnknown {
             function,
             source,

@@ -6,7 +6,7 @@ use super::{Position, Scope, holding};
 use crate::chain::{self, Frame, acquire, parked};
 use crate::dialect::Dialect;
 use crate::error::Error;
-use crate::lock::{Bound, Held, Wanted};
+use crate::lock::{Bound, Doing, Held, Wanted};
 use crate::operation::ServerLocks;
 use crate::options::TransactionOptions;
 use crate::propagation::Entry;
@@ -20,7 +20,7 @@ pub(super) async fn enter<DB: Dialect>(
     source: &Arc<Source<DB>>,
     options: &TransactionOptions,
     lock: Bound,
-) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
+) -> Result<(Scope<DB>, Option<Doing>), Error> {
     let wanted = wanted(lock, options)?;
     if wanted.is_held_already() {
         return Ok((Scope::enter(source, options)?, None));
@@ -52,11 +52,17 @@ async fn around<DB: Dialect>(
     source: &Arc<Source<DB>>,
     options: &TransactionOptions,
     wanted: Wanted,
-) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
+) -> Result<(Scope<DB>, Option<Doing>), Error> {
     let Some((_, held)) = acquire(wanted, Wanted::take).await? else {
         return Ok((Scope::enter(source, options)?, None));
     };
-    Ok((within(source, options, &held)?, Some(held)))
+    let doing = Doing::under(held);
+    let scope = match doing.held() {
+        Some(held) => within(source, options, held)?,
+        None => Scope::enter(source, options)?,
+    };
+    scope.is_all_under(doing.held());
+    Ok((scope, Some(doing)))
 }
 
 fn wanted(lock: Bound, options: &TransactionOptions) -> Result<Wanted, Error> {
@@ -78,7 +84,7 @@ async fn begin<DB: Dialect>(
     source: &Arc<Source<DB>>,
     options: &TransactionOptions,
     wanted: Wanted,
-) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
+) -> Result<(Scope<DB>, Option<Doing>), Error> {
     let Some((wanted, (held, left))) = acquire(wanted, Wanted::take_turns).await? else {
         return Ok((Scope::enter(source, options)?, None));
     };
@@ -89,7 +95,7 @@ async fn begin<DB: Dialect>(
         let taken = transaction.take_locks(root, options.site, locks, &held, false);
         taken.await?;
     }
-    Ok((scope, Some(held)))
+    Ok((scope, Some(Doing::under(held))))
 }
 
 /// The lock goes over to the transaction that is joined, and opens after its end.
@@ -98,7 +104,7 @@ async fn join<DB: Dialect>(
     options: &TransactionOptions,
     wanted: Wanted,
     position: Position<DB>,
-) -> Result<(Scope<DB>, Option<Arc<Held>>), Error> {
+) -> Result<(Scope<DB>, Option<Doing>), Error> {
     let Position {
         transaction, level, ..
     } = position;
@@ -116,5 +122,5 @@ async fn join<DB: Dialect>(
     let locks = ServerLocks::new(wanted.keys(), left);
     let taken = transaction.take_locks(&level, options.site, locks, &held, begun);
     parked(taken).await?;
-    Ok((within(source, options, &held)?, Some(held)))
+    Ok((within(source, options, &held)?, Some(Doing::under(held))))
 }

@@ -239,6 +239,15 @@ impl<DB: Dialect> Scope<DB> {
         }
     }
 
+    /// The work under `lock` is this scope's: it is done when the scope's transaction has
+    /// committed.
+    fn is_all_under(&self, lock: Option<&Arc<Held>>) {
+        let position = self.frame.own_scope().and_then(Position::<DB>::of);
+        if let (Some(position), Some(held)) = (position, lock) {
+            position.transaction.is_whole(held);
+        }
+    }
+
     /// Whether the scope has a transaction, or a part in one.
     pub(crate) fn has_transaction(&self) -> bool {
         !matches!(self.role, None | Some(Role::Autocommit))
@@ -353,11 +362,12 @@ impl<DB: Dialect> Scope<DB> {
             (Role::Owner(transaction), Intent::Keep(_)) => {
                 transaction.root().doom_if_outlived();
                 transaction.root().doom_if_late();
-                let unused = transaction.root().verdict().is_none() && transaction.end_if_unused();
+                let unused =
+                    transaction.root().verdict().is_none() && transaction.end_if_unused(true);
                 unused.then_some(Ok(()))
             }
             (Role::Owner(transaction), Intent::GiveUp(_)) => {
-                transaction.end_if_unused().then_some(Ok(()))
+                transaction.end_if_unused(false).then_some(Ok(()))
             }
             (Role::Savepoint(..), _) => None,
         }

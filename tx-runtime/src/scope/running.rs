@@ -12,12 +12,14 @@ use crate::chain;
 use crate::deadline::{self, Deadline};
 use crate::dialect::Dialect;
 use crate::error::Error;
-use crate::lock::Bound;
+use crate::lock::{Bound, Conclusion};
 use crate::options::TransactionOptions;
 use crate::propagation::Entry;
 use crate::result::TransactionResult;
 use crate::rules::{RuledOptions, Rules};
 use crate::source::Source;
+
+const REJECTED: &str = "it returned a value that its `rollback_if` rejects";
 
 /// Runs `body` in a scope of `source`.
 ///
@@ -38,9 +40,9 @@ where
         Ok(scope) => scope,
         Err(refused) => return R::from_result(Err(refused.into())),
     };
-    let (result, aftermath, _) = live(scope, rules, body).await;
-    aftermath::settle(aftermath).await;
-    result
+    let lived = live(scope, rules, body, false).await;
+    aftermath::settle(lived.aftermath).await;
+    lived.result
 }
 
 /// As [`run`], under `lock`: it is open, or on its way there, when this returns.
@@ -64,17 +66,20 @@ where
         let doom = late.doom();
         Err(Error::timed_out(options.site, &doom))
     });
-    let (scope, held) = match entered {
+    let (scope, doing) = match entered {
         Ok(entered) => entered,
         Err(refused) => return R::from_result(Err(refused.into())),
     };
-    let (result, aftermath, _) = live(scope, rules, body).await;
+    let lived = live(scope, rules, body, doing.is_some()).await;
+    let held = doing
+        .zip(lived.conclusion)
+        .and_then(|(doing, conclusion)| doing.ended(conclusion));
     if let Some(held) = held {
         // What was committed stays so; a lock that cannot be opened is on record.
         let _ = held.open(options.site).await;
     }
-    aftermath::settle(aftermath).await;
-    result
+    aftermath::settle(lived.aftermath).await;
+    lived.result
 }
 
 /// The end of the time of a scope that is yet to be entered.
@@ -88,12 +93,24 @@ pub(super) fn deadline_to_be<DB: Dialect>(
     own_deadline(source, options, begins)
 }
 
+/// What a body in its scope has come to.
+pub(super) struct Lived<R> {
+    pub(super) result: R,
+    /// What is due now.
+    pub(super) aftermath: Option<Aftermath>,
+    pub(super) ending: Ending,
+    /// What a lock around it is told, if it is to be told.
+    conclusion: Option<Conclusion>,
+}
+
 /// The body in its scope, to the end of both; what is due then is left to the caller.
+/// `concludes`: a lock around it has to be told how it has ended.
 pub(super) async fn live<DB, R, F>(
     mut scope: Scope<DB>,
     rules: Rules<R::Ok, R::Error>,
     body: F,
-) -> (R, Option<Aftermath>, Ending)
+    concludes: bool,
+) -> Lived<R>
 where
     DB: Dialect,
     R: TransactionResult,
@@ -107,14 +124,16 @@ where
         Ok(result) => result.into_result(),
         Err(deadline) => {
             let late = Box::pin(scope.time_out(deadline)).await;
-            let result = R::from_result(Err(late.into()));
-            return (result, scope.aftermath(), Ending::Final);
+            return Lived {
+                conclusion: concludes.then(|| Conclusion::Failed(late.to_string())),
+                result: R::from_result(Err(late.into())),
+                aftermath: scope.aftermath(),
+                ending: Ending::Final,
+            };
         }
     };
     let intent = match &result {
-        Ok(value) if rules.rejects(value) => {
-            Intent::GiveUp("it returned a value that its `rollback_if` rejects".to_owned())
-        }
+        Ok(value) if rules.rejects(value) => Intent::GiveUp(REJECTED.to_owned()),
         Ok(_) => Intent::Keep(Meant::Ok),
         Err(error) if rules.commits(error) => Intent::Keep(Meant::Kept(rules.describe(error))),
         Err(error) => Intent::GiveUp(if scope.is_participant() {
@@ -123,9 +142,21 @@ where
             String::new()
         }),
     };
-    let result = R::from_result(match scope.leave(intent).await {
-        Ok(()) => result,
-        Err(error) => Err(error.into()),
+    let kept = matches!(intent, Intent::Keep(_));
+    let left = scope.leave(intent).await;
+    let conclusion = concludes.then(|| match (&left, &result) {
+        (Err(error), _) => Conclusion::Failed(error.to_string()),
+        (Ok(()), Err(error)) if !kept => Conclusion::Failed(rules.describe(error)),
+        (Ok(()), Ok(_)) if !kept => Conclusion::Failed(REJECTED.to_owned()),
+        (Ok(()), _) => Conclusion::Done,
     });
-    (result, scope.aftermath(), scope.ending)
+    Lived {
+        result: R::from_result(match left {
+            Ok(()) => result,
+            Err(error) => Err(error.into()),
+        }),
+        aftermath: scope.aftermath(),
+        ending: scope.ending,
+        conclusion,
+    }
 }

@@ -11,7 +11,7 @@ use crate::cause::{Cause, CauseKind, Doom};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;
-use crate::lock::{Fence, Held};
+use crate::lock::{Fence, Held, Share};
 use crate::operation::{Operation, Product, ServerLocks, Task};
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
@@ -110,7 +110,7 @@ impl<DB: Dialect> Transaction<DB> {
                 self.adopted.refuse(&held);
                 return Err(refused);
             }
-            let mut fences = held.fences();
+            let mut fences = held.fences(self.source.id());
             if self.is_fenced_further_out(&held) {
                 fences.clear();
             }
@@ -156,7 +156,9 @@ impl<DB: Dialect> Transaction<DB> {
         }
         let unsettled = self.adopted.unsettled().into_iter().map(|u| u.held);
         unsettled
-            .filter(|held| !held.fences().is_empty() && !self.is_fenced_further_out(held))
+            .filter(|held| {
+                !held.fences(self.source.id()).is_empty() && !self.is_fenced_further_out(held)
+            })
             .collect()
     }
 
@@ -169,7 +171,10 @@ impl<DB: Dialect> Transaction<DB> {
         });
         Task::BeginFenced {
             terms: self.terms(),
-            fences: locks.iter().flat_map(|held| held.fences()).collect(),
+            fences: locks
+                .iter()
+                .flat_map(|held| held.fences(self.source.id()))
+                .collect(),
             outrun,
         }
     }
@@ -261,15 +266,36 @@ impl<DB: Dialect> Transaction<DB> {
         error
     }
 
-    /// Refuses to commit under locks that are held no longer.
-    pub(super) async fn check_locks(&self) -> Result<(), Error> {
+    /// Refuses to commit under locks that are held no longer; what COMMIT itself has to see to
+    /// is given as SQL.
+    pub(super) async fn check_locks(&self) -> Result<String, Error> {
         if self.adopted.is_empty() {
-            return Ok(());
+            return Ok(String::new());
         }
-        for held in self.adopted.all() {
+        for held in self.adopted.unproved(self.source.id()) {
             held.check(self.root.site()).await?;
         }
-        Ok(())
+        Ok(self.adopted.proofs(self.source.id(), self.info.is_read_only()))
+    }
+
+    /// Whether a COMMIT that has failed with `error` was refused for want of a lock.
+    pub(super) async fn lost_lock(&self, error: &sqlx::Error) -> Option<Error> {
+        if self.adopted.is_empty() {
+            return None;
+        }
+        // A conflict may be with whoever has taken the lock over.
+        let suspicious = DB::lacks_rows(error) || DB::is_retryable(error);
+        for held in self.adopted.all() {
+            let function = self.root.site();
+            let proves = held.proof(self.source.id(), Share::Reads).is_some();
+            if suspicious
+                && proves
+                && let Err(lost @ Error::LockLost { .. }) = held.check(function).await
+            {
+                return Some(lost);
+            }
+        }
+        None
     }
 }
 

@@ -88,6 +88,8 @@ pub(crate) enum Verdict {
     Refused(sqlx::Error),
     EndedEarly(sqlx::Error),
     Unknown(sqlx::Error),
+    /// Refused, because of a lock that is held no longer.
+    LockLost(Error),
 }
 
 impl<DB: Dialect> Transaction<DB> {
@@ -164,6 +166,11 @@ impl<DB: Dialect> Transaction<DB> {
         if !locks.is_empty() {
             self.adopted.adopt(locks, self.has_begun());
         }
+    }
+
+    /// It is all that is done under `held`, which it has adopted.
+    pub(crate) fn is_whole(&self, held: &Arc<Held>) {
+        self.adopted.is_whole(held);
     }
 
     /// Whether it has, or is about to have, a connection.
@@ -306,11 +313,11 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     /// Ends a transaction in which nothing ran; `false` if something did.
-    pub(crate) fn end_if_unused(&self) -> bool {
+    pub(crate) fn end_if_unused(&self, kept: bool) -> bool {
         match self.wire.try_lock() {
             Ok(mut wire) if wire.is_unused() => {
                 wire.discard();
-                drop(self.over(wire));
+                drop(self.over(wire, kept));
                 true
             }
             _ => false,
@@ -339,23 +346,30 @@ impl<DB: Dialect> Transaction<DB> {
         self.root.check(owner)?;
         if wire.is_unused() {
             wire.discard();
-            drop(self.over(wire));
+            drop(self.over(wire, true));
             return Ok(Verdict::Committed);
         }
-        self.check_locks().await?;
+        let proofs = self.check_locks().await?;
         if !self.info.is_read_only() && self.source.replica().is_some() {
             // Before it is sent: the caller may be gone when it is answered.
             own_writes::note(self.source.id());
         }
         let answer = wire
-            .perform(Step::Commit, Operation::Task(Task::Commit))
+            .perform(Step::Commit, Operation::Task(Task::Commit(proofs)))
             .await;
-        let verdict = Verdict::of::<DB>(answer.map(drop));
+        let mut verdict = Verdict::of::<DB>(answer.map(drop));
         if let Verdict::Unknown(_) = verdict {
             self.adopted.doubt();
         }
+        // Back in the pool, since another one may be needed to ask.
         drop(wire.take_ended());
-        for held in self.over(wire) {
+        if let Verdict::Refused(error) = &verdict
+            && let Some(lost) = self.lost_lock(error).await
+        {
+            verdict = Verdict::LockLost(lost);
+        }
+        let kept = matches!(verdict, Verdict::Committed);
+        for held in self.over(wire, kept) {
             // It is committed; a lock that cannot be opened is on record.
             let _ = held.open(owner).await;
         }
@@ -370,7 +384,7 @@ impl<DB: Dialect> Transaction<DB> {
 
     /// The owner is gone: ends the transaction without it.
     pub(crate) fn abandon(self: &Arc<Self>) {
-        if self.end_if_unused() {
+        if self.end_if_unused(false) {
             drop(self.aftermath(Completion::RolledBack));
             return;
         }
@@ -422,7 +436,7 @@ impl<DB: Dialect> Transaction<DB> {
         );
         if let Some(mut wire) = self.try_wire() {
             wire.discard();
-            drop(self.over(wire));
+            drop(self.over(wire, false));
         }
         None
     }
@@ -441,7 +455,9 @@ impl<DB: Dialect> Transaction<DB> {
         }
         // The lock that has lent the connection may open when the transaction is over.
         let lease = wire.take_ended().filter(|lease| !lease.is_lent());
-        drop(self.over(wire));
+        // A COMMIT that was under way has been seen through.
+        let kept = wire.completion() == Some(Completion::Committed);
+        drop(self.over(wire, kept));
         lease
     }
 
@@ -450,15 +466,16 @@ impl<DB: Dialect> Transaction<DB> {
         self.wants_connection.store(false, Ordering::Release);
     }
 
-    /// The transaction has ended. Dropped, its locks open in the background.
-    fn over(&self, mut wire: Turn<'_, DB>) -> Vec<Arc<Held>> {
+    /// The transaction has ended; `kept`: with what it did stored. Dropped, its locks open in
+    /// the background.
+    fn over(&self, mut wire: Turn<'_, DB>, kept: bool) -> Vec<Arc<Held>> {
         self.source.keep_spent(wire.take_spent());
         drop(wire);
         self.root.finish(End::Closed);
         self.let_go();
         self.savepoint_ended.notify_waiters();
         self.values.clear();
-        self.adopted.let_go()
+        self.adopted.let_go(self.root.site(), kept)
     }
 }
 

@@ -1,6 +1,7 @@
 //! MySQL and MariaDB.
 
 mod lock;
+mod ticket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,12 @@ const NO_SUCH_TABLE: u16 = 1146;
 fn number(error: &sqlx::Error) -> Option<u16> {
     let database = error.as_database_error()?;
     Some(database.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+fn says(error: &sqlx::Error, text: &str) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|database| database.message().contains(text))
 }
 
 fn commits_implicitly(sql: &str) -> bool {

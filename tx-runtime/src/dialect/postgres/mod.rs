@@ -1,6 +1,7 @@
 //! PostgreSQL.
 
 mod lock;
+mod ticket;
 
 use std::sync::Arc;
 use std::time::Duration;

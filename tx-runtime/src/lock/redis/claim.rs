@@ -6,7 +6,8 @@ use tokio::runtime::Handle;
 
 use super::lease::Lease;
 use super::script::{Attempt, Record};
-use super::{Floor, RedisLocks, holder};
+use super::{Floor, RedisLocks};
+use crate::lock::origin::random;
 use crate::lock::provider::{LockFailure, LockRequest};
 use crate::lock::queue::LockQueue;
 
@@ -96,7 +97,7 @@ impl Pauses {
         let pause = self.0;
         self.0 = PAUSES.1.min(pause * 2);
         // Between half of it and all of it.
-        let part = u32::try_from(holder::random() % 512).unwrap_or(0);
+        let part = u32::try_from(random() % 512).unwrap_or(0);
         pause * (512 + part) / 1024
     }
 }

@@ -1,9 +1,9 @@
 //! Who holds a lock: a value that nobody else has, and that people can read.
 
 use std::fmt;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::lock::origin::{random, this_process};
 use crate::site::Site;
 
 /// What tells this process from all others.
@@ -16,12 +16,8 @@ pub(super) struct Signature {
 
 impl Signature {
     pub(super) fn of_this_process() -> Self {
-        let process = match host() {
-            Some(host) => format!("process {} on {host}", std::process::id()),
-            None => format!("process {}", std::process::id()),
-        };
         Self {
-            process,
+            process: this_process(),
             nonce: [random(), random()],
             acquisitions: AtomicU64::new(0),
         }
@@ -58,17 +54,4 @@ pub(super) fn in_words(value: &[u8]) -> String {
         // Not one of ours; then all of it may help.
         None => value.into_owned(),
     }
-}
-
-/// A number that nobody can guess or repeat.
-pub(super) fn random() -> u64 {
-    // The standard library seeds every `RandomState` from the system's randomness.
-    RandomState::new().build_hasher().finish()
-}
-
-fn host() -> Option<String> {
-    let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let host = std::env::var("HOSTNAME").ok().or_else(kernel)?;
-    let host = host.trim();
-    (!host.is_empty()).then(|| host.to_owned())
 }

@@ -1,5 +1,7 @@
 //! SQLite.
 
+mod ticket;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -73,10 +75,16 @@ impl Dialect for Sqlite {
         Transactions::begin(connection, Some(sql)).await
     }
 
-    async fn commit(connection: &mut SqliteConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
+    async fn commit(
+        connection: &mut SqliteConnection,
+        before: String,
+        behind: String,
+    ) -> Result<(), sqlx::Error> {
         // What comes behind COMMIT must not fail what is committed, and does no harm before it.
-        if let Some(behind) = sql.as_str().strip_prefix("COMMIT; ") {
-            Self::control(connection, own_sql(behind.to_owned())).await?;
+        for sql in [before, behind] {
+            if !sql.is_empty() {
+                Self::control(connection, own_sql(sql)).await?;
+            }
         }
         Transactions::commit(connection).await
     }

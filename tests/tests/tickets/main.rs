@@ -1,0 +1,8 @@
+//! Locks as tickets in a table: what each state says is true, at every moment that somebody looks.
+
+mod attribute;
+mod log;
+mod lost;
+mod order;
+mod setup;
+mod states;
