@@ -225,12 +225,13 @@ use proc_macro::TokenStream;
 /// async fn import(&self) -> Result<Vec<i64>, Error> { Ok(Vec::new()) }
 /// ```
 ///
-/// ## `lock = "KEY"`, `lock(key = "KEY", keys = ["KEY", "KEY"], wait = "DURATION", try, on = EXPR)`
+/// ## `lock = "KEY"`, `lock(key = "KEY", keys = ["KEY", "KEY"], wait = "DURATION", try, on = EXPR, label = "TEXT")`
 ///
 /// Locks to hold around the transaction: taken before it begins, open after it has ended. The key is
 /// a format string over the arguments and their fields. Several keys are taken sorted and each once.
 /// `wait` bounds the waiting, `try` does not wait at all, and `on` names a `LockProvider` in place of
-/// the `Db`'s own.
+/// the `Db`'s own. `label` says what it is for, as `TicketLocks` show it; it is a format string as
+/// well, and the function's name where it is left out.
 ///
 /// ```ignore
 /// # // needs tx-runtime

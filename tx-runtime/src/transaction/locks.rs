@@ -275,7 +275,9 @@ impl<DB: Dialect> Transaction<DB> {
         for held in self.adopted.unproved(self.source.id()) {
             held.check(self.root.site()).await?;
         }
-        Ok(self.adopted.proofs(self.source.id(), self.info.is_read_only()))
+        Ok(self
+            .adopted
+            .proofs(self.source.id(), self.info.is_read_only()))
     }
 
     /// Whether a COMMIT that has failed with `error` was refused for want of a lock.
