@@ -67,6 +67,9 @@ pub(crate) trait Physical: Any + fmt::Debug + Send + Sync {
     /// The locks that open after its end.
     fn adopted(&self) -> &Adopted;
 
+    /// Whether it has, or is about to have, a connection.
+    fn has_begun(&self) -> bool;
+
     /// What waits for its end.
     fn hooks(&self) -> &Hooks;
 
@@ -150,6 +153,15 @@ impl Frame {
             parent,
             deadline: Deadline::earlier(own, around),
         })
+    }
+
+    /// Whether its scope's transaction has a connection.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(
+            &self.link,
+            Link::Scope(ScopeLink { ground: Ground::Transaction { transaction, .. }, .. })
+                if transaction.has_begun()
+        )
     }
 
     /// The scope that this frame is the entry of.

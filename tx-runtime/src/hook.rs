@@ -1,15 +1,15 @@
 //! A hook: what runs before the commit of a transaction or after its end, and what it came to.
 
-use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use futures_core::future::BoxFuture;
+use tracing::{Instrument as _, Span, field};
 
+use crate::panic::caught;
 use crate::site::Site;
 
 /// How a transaction, or the savepoint that a hook was registered in, has ended.
@@ -22,6 +22,17 @@ pub enum Completion {
     /// The answer to COMMIT was lost, or a statement had ended the transaction before its scope
     /// did: the database may hold all, some or none of it.
     Unknown,
+}
+
+impl Completion {
+    /// As it stands in spans.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::RolledBack => "rolled_back",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What makes a hook run.
@@ -193,63 +204,62 @@ pub(crate) struct Hook {
 impl Hook {
     /// Runs the hook; a panic counts as a failure.
     pub(crate) async fn run(self, completion: Completion) -> Result<(), HookFailure> {
+        let work = |action: Action| without_panic(async move { action.start(completion).await });
+        self.traced(Some(completion), work).await
+    }
+
+    /// Runs the hook while there is nothing that could have ended; a panic goes on.
+    pub(crate) async fn run_before_end(self) -> Result<(), HookFailure> {
+        // Hooks without an end to be told of ignore the argument.
+        let work = |action: Action| async move { action.start(Completion::Unknown).await };
+        self.traced(None, work).await
+    }
+
+    async fn traced<F>(
+        self,
+        completion: Option<Completion>,
+        work: impl FnOnce(Action) -> F,
+    ) -> Result<(), HookFailure>
+    where
+        F: Future<Output = Result<(), BoxError>>,
+    {
+        let span = self.span();
         let Self {
             kind,
             site,
             function,
             action,
         } = self;
-        let result = without_panic(async move { action.start(completion).await }).await;
+        let result = work(action).instrument(span.clone()).await;
+        span.record("outcome", if result.is_ok() { "ok" } else { "failed" });
         result.map_err(|reason| {
             HookFailure(Arc::new(Facts {
                 kind,
                 hook: site,
                 function,
-                completion: Some(completion),
+                completion,
                 reason,
             }))
         })
     }
 
-    /// Runs the hook while there is nothing that could have ended; a panic goes on.
-    pub(crate) async fn run_before_end(self) -> Result<(), HookFailure> {
-        let Self {
-            kind,
-            site,
-            function,
-            action,
-        } = self;
-        // Hooks without an end to be told of ignore the argument.
-        let result = action.start(Completion::Unknown).await;
-        result.map_err(|reason| {
-            HookFailure(Arc::new(Facts {
-                kind,
-                hook: site,
-                function,
-                completion: None,
-                reason,
-            }))
-        })
+    fn span(&self) -> Span {
+        let Self { site, function, .. } = self;
+        tracing::debug_span!(
+            "hook",
+            kind = %self.kind,
+            function = function.name(),
+            registered = %format_args!("{}:{}", site.file(), site.line()),
+            outcome = field::Empty,
+        )
     }
 }
 
 async fn without_panic(hook: impl Future<Output = Result<(), BoxError>>) -> Result<(), BoxError> {
     let mut hook = pin!(hook);
     std::future::poll_fn(|cx| {
-        // It is not polled again after a panic, so nobody sees what it may have left half done.
-        catch_unwind(AssertUnwindSafe(|| hook.as_mut().poll(cx)))
-            .unwrap_or_else(|panic| Poll::Ready(Err(words_of(&*panic).into())))
+        // It is not polled again after a panic.
+        caught(|| hook.as_mut().poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())))
     })
     .await
-}
-
-fn words_of(panic: &(dyn Any + Send)) -> String {
-    let words = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!(
-        "it panicked: {}",
-        words.unwrap_or("with a value that is no text")
-    )
 }

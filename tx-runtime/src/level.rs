@@ -150,7 +150,17 @@ impl Level {
     /// Makes this level unable to commit; the first cause stays.
     pub(crate) fn doom(&self, doom: Doom) {
         // A second cause is a consequence of the first more often than not.
-        let _ = self.doom.set(doom);
+        if self.doom.set(doom).is_ok()
+            && let Some(Doom { by, cause }) = self.doom.get()
+        {
+            tracing::debug!(
+                function = %self.site,
+                %by,
+                kind = ?cause.kind(),
+                %cause,
+                "a transaction or savepoint can only roll back"
+            );
+        }
     }
 
     /// Makes the whole transaction unable to commit.

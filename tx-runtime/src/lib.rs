@@ -61,15 +61,15 @@
 //! | `autocommit`, `stream` | statements outside a transaction; row streams |
 //! | `transaction` | a physical transaction: begin, turns, savepoints, commit, rollback |
 //! | `aftermath`, `after_all` | what runs once a transaction has ended, or all of a chain |
-//! | `wire`, `session` | its connection and the one operation under way on it |
+//! | `wire`, `session`, `journal` | its connection and the one operation under way on it; what is on record of it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
 //! | `source`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
 //! | `deadline` | when a scope must have finished |
 //! | `chain`, `lock`, `own_writes` | the call chain; named locks, their queue and providers; what a body has written to |
 //! | `hooks`, `hook`, `values`, `level` | what waits for the end of a transaction; what its scopes share; a level's verdict |
 //! | `dialect` | the only place that knows which database it is on |
-//! | `options`, `rules`, `locked_options`, `propagation`, `retry`, `result`, `transaction_info` | what a scope is asked for, what its result means, what is told of it |
-//! | `error`, `cause`, `site`, `identity` | what went wrong, why, and where; which `Db` it is about |
+//! | `options`, `rules`, `locked_options`, `propagation`, `retry`, `result`, `transaction_info`, `listener` | what a scope is asked for, what its result means, what is told of it, and to whom |
+//! | `error`, `cause`, `site`, `identity`, `panic` | what went wrong, why, and where; which `Db` it is about; others' panics |
 //!
 //! # How its promises are kept
 //!
@@ -118,14 +118,17 @@ mod held_lock;
 mod hook;
 mod hooks;
 mod identity;
+mod journal;
 mod lease;
 mod lending;
 mod level;
+mod listener;
 mod lock;
 mod locked_options;
 mod operation;
 mod options;
 mod own_writes;
+mod panic;
 mod prepared;
 mod propagation;
 mod result;
@@ -161,6 +164,7 @@ pub use dialect::Dialect;
 pub use error::{Error, Outcome};
 pub use held_lock::HeldLock;
 pub use hook::{Completion, HookFailure, HookKind, HookResult};
+pub use listener::{Moment, TransactionEvent};
 #[cfg(feature = "redis")]
 pub use lock::RedisLocks;
 pub use lock::{

@@ -52,6 +52,11 @@ pub(crate) enum Task<DB: Dialect> {
 }
 
 impl<DB: Dialect> Operation<DB> {
+    /// Whether it is a statement that the body wants to run.
+    pub(crate) fn is_the_bodys(&self) -> bool {
+        matches!(self, Self::Run(..) | Self::Stream(..))
+    }
+
     /// The statement's text; empty for what is not the caller's own.
     pub(crate) fn sql(&self) -> &str {
         match self {

@@ -48,6 +48,8 @@ pub struct TransactionOptions {
     pub(crate) timeout: Option<Duration>,
     /// When the scope's time began, if that was before it was entered.
     pub(crate) since: Option<Instant>,
+    /// Which attempt at the scope this is, counted from 1.
+    pub(crate) attempt: u32,
 }
 
 /// What a transaction is begun with.
@@ -76,6 +78,7 @@ impl TransactionOptions {
             read_only: false,
             timeout: None,
             since: None,
+            attempt: 1,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::dialect::{Concurrency, Dialect};
 use crate::error::Error;
 use crate::identity::DbId;
 use crate::lease::Lease;
+use crate::listener::Watch;
 use crate::lock::{LockProvider, LockQueue};
 use crate::options::Isolation;
 use crate::session::Session;
@@ -27,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) nesting_depth: usize,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) watch: Arc<Watch>,
     /// Who keeps locks, if not the database itself.
     pub(crate) locks: Option<Arc<dyn LockProvider>>,
 }
@@ -40,6 +42,7 @@ impl Default for Settings {
             nesting_depth: 2,
             isolation: None,
             timeout: None,
+            watch: Arc::default(),
             locks: None,
         }
     }

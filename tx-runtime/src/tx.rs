@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
 
 use crate::aftermath;
@@ -90,7 +91,9 @@ impl<DB: Dialect> Tx<'_, DB> {
     ///
     /// The scopes of other `Db`s, and locks, stay as they are where this is called.
     pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
-        chain::within(&self.here(), body).await
+        let here = self.here();
+        let body = pin!(chain::within(&here, body));
+        self.scope.trace().cover(None, body).await
     }
 
     /// Commits, or gives a savepoint's work to the transaction around it.

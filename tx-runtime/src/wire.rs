@@ -15,6 +15,7 @@ use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::Physical;
 use crate::dialect::{Dialect, Fault};
 use crate::hook::Completion;
+use crate::journal::{Act, Journal};
 use crate::lease::Lease;
 use crate::level::Level;
 use crate::lock::Held;
@@ -34,6 +35,7 @@ pub(crate) struct Wire<DB: Dialect> {
     savepoints: Vec<Arc<Level>>,
     /// What became of the transaction, once COMMIT was answered.
     completion: Option<Completion>,
+    journal: Journal,
 }
 
 enum Line<DB: Dialect> {
@@ -84,15 +86,40 @@ impl Taking {
     }
 }
 
+impl<DB: Dialect> Step<DB> {
+    /// `the_bodys`: a statement that the body wants to run.
+    fn act(&self, the_bodys: bool) -> Act {
+        match self {
+            Self::Begin(_) => Act::Begin,
+            Self::OpenSavepoint(level) => Act::Savepoint(level.site()),
+            Self::Release(level) => Act::Release(level.site()),
+            Self::RollBackTo(level) => Act::RollBackTo(level.site()),
+            Self::Commit => Act::Commit,
+            Self::RollBack => Act::RollBack,
+            Self::Statement { .. } | Self::Stream { .. } if the_bodys => Act::Statement,
+            Self::Statement { .. } | Self::Stream { .. } | Self::Lock { .. } => Act::Preparation,
+        }
+    }
+
+    /// What has become of the transaction if it is over with this answer.
+    fn ended_by(&self, answer: &Result<Answer<DB>, sqlx::Error>) -> Completion {
+        match self {
+            Self::Commit => completion_of::<DB>(answer),
+            _ => Completion::RolledBack,
+        }
+    }
+}
+
 impl<DB: Dialect> Wire<DB> {
     /// `tolerant`: a failed statement does not doom its scope.
-    pub(crate) fn new(tolerant: bool, spent: Option<Session<DB>>) -> Self {
+    pub(crate) fn new(tolerant: bool, spent: Option<Session<DB>>, journal: Journal) -> Self {
         Self {
             tolerant,
             line: Line::Unused,
             session: spent,
             savepoints: Vec::new(),
             completion: None,
+            journal,
         }
     }
 
@@ -106,6 +133,7 @@ impl<DB: Dialect> Wire<DB> {
         let line = std::mem::replace(&mut self.line, Line::Over(None));
         if matches!(line, Line::Idle | Line::Busy(_)) {
             self.session = None;
+            self.journal.cut_off();
         }
     }
 
@@ -173,6 +201,7 @@ impl<DB: Dialect> Wire<DB> {
     ) -> Result<(), sqlx::Error> {
         match (&self.line, &self.session) {
             (Line::Idle, Some(session)) => {
+                self.journal.before(step.act(operation.is_the_bodys()));
                 session.hand_in(operation);
                 self.line = Line::Busy(step);
                 Ok(())
@@ -181,6 +210,11 @@ impl<DB: Dialect> Wire<DB> {
             // was asked for at that very moment.
             _ => Err(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into())),
         }
+    }
+
+    /// What is on record of the transaction.
+    pub(crate) fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
     }
 
     /// Begins the transaction on a new connection.
@@ -218,7 +252,10 @@ impl<DB: Dialect> Wire<DB> {
             _ => None,
         };
         let progress = poll_fn(|cx| match &mut self.session {
-            Some(session) => session.poll(cx),
+            Some(session) => {
+                let _entered = self.journal.enter();
+                session.poll(cx)
+            }
             None => Poll::Pending,
         })
         .await;
@@ -229,12 +266,14 @@ impl<DB: Dialect> Wire<DB> {
     /// one under way.
     pub(crate) fn advance_stream(&mut self, rows: &Arc<Rows<DB>>, cx: &mut Context<'_>) -> bool {
         let ours = matches!(&self.line, Line::Busy(Step::Stream { rows: running, .. }) if Arc::ptr_eq(running, rows));
-        if ours
-            && let Some(session) = &mut self.session
-            && let Poll::Ready(progress) = session.poll(cx)
-        {
-            // A stream's error went to its consumer.
-            let _ = self.complete(progress);
+        if ours && let Some(session) = &mut self.session {
+            let entered = self.journal.enter();
+            let progress = session.poll(cx);
+            drop(entered);
+            if let Poll::Ready(progress) = progress {
+                // A stream's error went to its consumer.
+                let _ = self.complete(progress);
+            }
         }
         ours
     }
@@ -249,6 +288,8 @@ impl<DB: Dialect> Wire<DB> {
         let Line::Busy(step) = std::mem::replace(&mut self.line, Line::Idle) else {
             return result;
         };
+        let ended = lease.is_some().then(|| step.ended_by(&result));
+        self.record(&step, &result, failure.as_ref(), ended);
         match (&step, lease) {
             (_, None) => {}
             // A lease that is dropped here closes its connection unless it is clean.
@@ -273,7 +314,7 @@ impl<DB: Dialect> Wire<DB> {
                 }
                 self.judge_statement(&level, function, failure);
             }
-            Step::Commit => self.completion = Some(completion_of::<DB>(&result)),
+            Step::Commit => self.completion = ended,
             Step::Statement { level, function }
             | Step::Stream {
                 level, function, ..
@@ -297,6 +338,19 @@ impl<DB: Dialect> Wire<DB> {
             }
         }
         result
+    }
+
+    fn record(
+        &mut self,
+        step: &Step<DB>,
+        result: &Result<Answer<DB>, sqlx::Error>,
+        failure: Option<&Failure>,
+        ended: Option<Completion>,
+    ) {
+        let error = result.as_ref().err().map(|error| error as _);
+        // A stream's error went to its consumer, and left its words.
+        let error = error.or_else(|| failure.map(|failure| &failure.cause as _));
+        self.journal.after(step.act(false), error, ended);
     }
 
     fn judge_statement(&self, level: &Arc<Level>, function: Site, failure: Option<Failure>) {

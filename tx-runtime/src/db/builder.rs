@@ -7,6 +7,7 @@ use sqlx::Pool;
 
 use super::Db;
 use crate::dialect::Dialect;
+use crate::listener::{TransactionEvent, Watch};
 use crate::lock::LockProvider;
 use crate::options::Isolation;
 use crate::source::{Settings, Source};
@@ -83,6 +84,64 @@ impl<DB: Dialect> DbBuilder<DB> {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = Some(timeout);
         self
+    }
+
+    /// Has `listener` told of every physical transaction of this `Db`, and of its savepoints,
+    /// before and after it begins, commits and rolls back, and when it is suspended.
+    ///
+    /// It hears of messages that are sent: nothing of scopes that join, of savepoints that no
+    /// statement has needed, or of transactions in which nothing ran. It is told within the
+    /// transaction, so it must be quick and must not use the `Db`; work that takes time belongs
+    /// into hooks. A panic of it is a `tracing` event of level `ERROR` and changes nothing. Several
+    /// listeners are told one after another.
+    ///
+    /// The last event of a transaction is [`AfterCommit`](crate::Moment::AfterCommit) or
+    /// [`AfterRollback`](crate::Moment::AfterRollback) without a savepoint, or an
+    /// [`AfterBegin`](crate::Moment::AfterBegin) that failed; only if its runtime is shut down there is
+    /// none. [`Resumed`](crate::Moment::Resumed) comes when the scope inside has ended, before its
+    /// `after_` hooks; if that was dropped half-way, its rollback may still go on.
+    ///
+    /// ```
+    /// # fn build(pool: sqlx::PgPool) -> tx_runtime::PgDb {
+    /// use tx_runtime::{Moment, PgDb};
+    ///
+    /// PgDb::builder(pool)
+    ///     .listener(|event| {
+    ///         if event.moment == Moment::AfterCommit && event.savepoint.is_none() {
+    ///             println!("{}: {:?}", event.transaction.function(), event.failure);
+    ///         }
+    ///     })
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn listener<F>(mut self, listener: F) -> Self
+    where
+        F: Fn(&TransactionEvent<'_>) + Send + Sync + 'static,
+    {
+        self.watch().listeners.push(Arc::new(listener));
+        self
+    }
+
+    /// Warns of scopes that take longer than `limit`, at the moment when one does.
+    ///
+    /// The warning is a `tracing` event that says whether the scope's transaction is open.
+    pub fn warn_slow_scopes(mut self, limit: Duration) -> Self {
+        self.watch().slow = Some(limit);
+        self
+    }
+
+    /// Warns of transactions that wait longer than `limit` for their next statement, holding their
+    /// connection and what they have locked, at the moment when that comes.
+    ///
+    /// The warning is a `tracing` event. Of a transaction for which nothing comes any more,
+    /// [`warn_slow_scopes`](Self::warn_slow_scopes) tells.
+    pub fn warn_idle_transactions(mut self, limit: Duration) -> Self {
+        self.watch().idle = Some(limit);
+        self
+    }
+
+    fn watch(&mut self) -> &mut Watch {
+        Arc::make_mut(&mut self.settings.watch)
     }
 
     /// Where transactions that are `read_only` and under no lock run instead.

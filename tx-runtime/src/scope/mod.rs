@@ -5,6 +5,7 @@ mod ending;
 mod locked;
 mod position;
 mod running;
+mod trace;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::hook::HookFailure;
 use crate::level::Level;
+use crate::listener::Suspension;
 use crate::lock::Held;
 use crate::options::{Terms, TransactionOptions};
 use crate::propagation::{Entry, Propagation};
@@ -29,6 +31,7 @@ pub(crate) use self::attempts::Attempts;
 pub(crate) use self::ending::{Intent, Meant};
 pub(crate) use self::position::{Position, holding, nearest_transaction};
 pub(crate) use self::running::{run, run_locked};
+pub(crate) use self::trace::Trace;
 
 /// One execution of a transactional function; dropped before its end, it rolls back.
 pub(crate) struct Scope<DB: Dialect> {
@@ -41,6 +44,9 @@ pub(crate) struct Scope<DB: Dialect> {
     ending: Ending,
     /// The end of its own time.
     deadline: Option<Deadline>,
+    trace: Trace,
+    /// The transaction around it, as long as it is set aside.
+    set_aside: Option<Box<Suspension>>,
 }
 
 /// What a scope has of a transaction.
@@ -86,6 +92,10 @@ impl<DB: Dialect> Scope<DB> {
     ) -> Result<Self, Error> {
         chain::current(|frame| {
             let position = Position::nearest(source, frame);
+            let suspend = || {
+                let outer = position.as_ref();
+                outer.and_then(|position| position.transaction.suspend())
+            };
             match options.propagation.entry(position.is_some()) {
                 entry @ (Entry::Begin | Entry::BeginUnderLock) => {
                     let locks = frame.map_or_else(Vec::new, Frame::locks);
@@ -96,9 +106,13 @@ impl<DB: Dialect> Scope<DB> {
                     }
                     let outer = nearest_transaction(source, frame);
                     let around = frame.and_then(Frame::deadline);
-                    Ok(Self::begin(source, options, outer, locks, around))
+                    let scope = Self::begin(source, options, outer, locks, around);
+                    Ok(scope.suspending(suspend()))
                 }
-                Entry::Autocommit => Self::autocommit(source, options),
+                Entry::Autocommit => {
+                    let scope = Self::autocommit(source, options)?;
+                    Ok(scope.suspending(suspend()))
+                }
                 Entry::RefuseWithout => Err(Error::NoTransaction {
                     function: options.site,
                 }),
@@ -128,8 +142,9 @@ impl<DB: Dialect> Scope<DB> {
             isolation: options.isolation.or(source.settings().isolation),
             read_only: options.read_only,
         };
+        let trace = trace(source, options, "owner");
         let info = TransactionInfo::next(options.site, options.propagation, terms);
-        let transaction = Transaction::new(Arc::clone(source), info, deadline, outer);
+        let transaction = Transaction::new(Arc::clone(source), info, deadline, outer, trace.span());
         // Whoever drops the caller drops its locks; the transaction has to outlive that.
         transaction.adopt(locks);
         let frame = frame(
@@ -138,7 +153,7 @@ impl<DB: Dialect> Scope<DB> {
             Some((&transaction, transaction.root())),
             own,
         );
-        Self::with_role(options, frame, Role::Owner(transaction)).limited(own)
+        Self::with_role(frame, Role::Owner(transaction), trace).limited(own)
     }
 
     fn autocommit(source: &Arc<Source<DB>>, options: &TransactionOptions) -> Result<Self, Error> {
@@ -150,7 +165,8 @@ impl<DB: Dialect> Scope<DB> {
             });
         }
         let frame = frame::<DB>(source, options, None, None);
-        Ok(Self::with_role(options, frame, Role::Autocommit))
+        let trace = trace(source, options, "autocommit");
+        Ok(Self::with_role(frame, Role::Autocommit, trace))
     }
 
     /// The modes that have something to do with the caller's transaction.
@@ -182,23 +198,32 @@ impl<DB: Dialect> Scope<DB> {
             let frame = frame(source, options, Some((&transaction, &level)), own);
             let participation = Participation::new(level, source.settings().fail_early);
             let role = Role::Participant(participation);
-            return Ok(Self::with_role(options, frame, role).limited(own));
+            let trace = trace(source, options, "joined");
+            return Ok(Self::with_role(frame, role, trace).limited(own));
         }
         let savepoint = transaction.new_savepoint(&level, options.site, options.read_only, own);
         let frame = frame(source, options, Some((&transaction, &savepoint)), own);
         let role = Role::Savepoint(transaction, savepoint);
-        Ok(Self::with_role(options, frame, role).limited(own))
+        let trace = trace(source, options, "savepoint");
+        Ok(Self::with_role(frame, role, trace).limited(own))
     }
 
-    fn with_role(options: &TransactionOptions, frame: Arc<Frame>, role: Role<DB>) -> Self {
+    fn with_role(frame: Arc<Frame>, role: Role<DB>, trace: Trace) -> Self {
         Self {
-            site: options.site,
+            site: trace.function(),
             frame,
             role: Some(role),
             aftermath: None,
             ending: Ending::Final,
             deadline: None,
+            trace,
+            set_aside: None,
         }
+    }
+
+    fn suspending(mut self, outer: Option<Box<Suspension>>) -> Self {
+        self.set_aside = outer;
+        self
     }
 
     /// The scope with a time of its own, which ends no later than that around it.
@@ -225,6 +250,10 @@ impl<DB: Dialect> Scope<DB> {
 
     pub(crate) fn frame(&self) -> &Arc<Frame> {
         &self.frame
+    }
+
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     pub(crate) fn site(&self) -> Site {
@@ -283,13 +312,18 @@ impl<DB: Dialect> Scope<DB> {
         if let Err(failure) = self.before_commit().await {
             let given_up = self.end(Intent::GiveUp(failure.to_string())).await;
             self.finish(false, &given_up);
-            return Err(Error::BeforeCommit {
+            let error = Error::BeforeCommit {
                 function: self.site,
                 failure,
                 meant: meant.into_text(),
-            });
+            };
+            trace::report(self.site, &error);
+            return Err(error);
         }
         let ended = self.end(Intent::Keep(meant)).await;
+        if let Err(error) = &ended {
+            trace::report(self.site, error);
+        }
         self.finish(true, &ended);
         ended
     }
@@ -329,17 +363,27 @@ impl<DB: Dialect> Scope<DB> {
 
     /// The scope has ended: takes the hooks that this makes due.
     fn finish(&mut self, kept: bool, ended: &Result<(), Error>) {
-        self.aftermath = match self.role.take() {
+        let kept = kept && ended.is_ok();
+        let outcome = match self.role.take() {
             Some(Role::Owner(transaction)) => {
-                let completion = completion(transaction.root(), kept, ended);
-                self.ending = ending(transaction.root(), completion, ended);
-                transaction.aftermath(completion)
+                let root = transaction.root();
+                let completion = completion(root, kept, ended);
+                self.ending = ending(root, completion, ended);
+                self.aftermath = transaction.aftermath(completion);
+                Some(trace::of_owner(root, completion, self.ending, ended))
             }
-            Some(Role::Savepoint(transaction, level)) if !kept || ended.is_err() => {
-                transaction.aftermath_of(&level)
+            Some(Role::Savepoint(..)) if kept => Some("released"),
+            Some(Role::Savepoint(transaction, level)) => {
+                self.aftermath = transaction.aftermath_of(&level);
+                Some("rolled_back")
             }
-            _ => None,
+            Some(Role::Participant(part)) => {
+                let kept = kept && part.level.verdict().is_none();
+                Some(if kept { "kept" } else { "doomed" })
+            }
+            Some(Role::Autocommit) | None => None,
         };
+        self.trace.end(outcome);
     }
 
     /// The endings that need no message to the server.
@@ -398,15 +442,30 @@ impl<DB: Dialect> Scope<DB> {
 
 impl<DB: Dialect> Drop for Scope<DB> {
     fn drop(&mut self) {
-        match self.role.take() {
-            None | Some(Role::Autocommit) => {}
-            Some(Role::Owner(transaction)) => transaction.abandon(),
-            Some(Role::Savepoint(transaction, level)) => transaction.abandon_savepoint(&level),
-            Some(Role::Participant(ref part)) => {
-                part.level.doom(Doom::new(self.site, cause_of_drop()));
-            }
+        if let Some(role) = self.role.take() {
+            self.trace.end(Some("dropped"));
+            abandon(self.site, role);
         }
+        // From now on the scope around it goes on.
+        drop(self.set_aside.take());
     }
+}
+
+fn abandon<DB: Dialect>(function: Site, role: Role<DB>) {
+    match role {
+        Role::Autocommit => {}
+        Role::Owner(transaction) => transaction.abandon(),
+        Role::Savepoint(transaction, level) => transaction.abandon_savepoint(&level),
+        Role::Participant(part) => part.level.doom(Doom::new(function, cause_of_drop())),
+    }
+}
+
+fn trace<DB: Dialect>(
+    source: &Source<DB>,
+    options: &TransactionOptions,
+    role: &'static str,
+) -> Trace {
+    Trace::new(options, role, source.settings().watch.slow)
 }
 
 fn cause_of_drop() -> Cause {

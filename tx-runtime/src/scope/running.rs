@@ -116,6 +116,29 @@ where
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
+    let alarm = scope.trace.alarm(&scope.frame);
+    let trace = scope.trace.clone();
+    let life = pin!(lived(&mut scope, rules, body, concludes));
+    let (result, conclusion) = trace.cover(alarm, life).await;
+    Lived {
+        result,
+        aftermath: scope.aftermath(),
+        ending: scope.ending,
+        conclusion,
+    }
+}
+
+async fn lived<DB, R, F>(
+    scope: &mut Scope<DB>,
+    rules: Rules<R::Ok, R::Error>,
+    body: F,
+    concludes: bool,
+) -> (R, Option<Conclusion>)
+where
+    DB: Dialect,
+    R: TransactionResult,
+    F: AsyncFnOnce() -> R,
+{
     let ended = {
         let body = pin!(chain::within(&scope.frame, body));
         deadline::race(scope.deadline, body).await
@@ -124,12 +147,9 @@ where
         Ok(result) => result.into_result(),
         Err(deadline) => {
             let late = Box::pin(scope.time_out(deadline)).await;
-            return Lived {
-                conclusion: concludes.then(|| Conclusion::Failed(late.to_string())),
-                result: R::from_result(Err(late.into())),
-                aftermath: scope.aftermath(),
-                ending: Ending::Final,
-            };
+            scope.ending = Ending::Final;
+            let conclusion = concludes.then(|| Conclusion::Failed(late.to_string()));
+            return (R::from_result(Err(late.into())), conclusion);
         }
     };
     let intent = match &result {
@@ -150,13 +170,9 @@ where
         (Ok(()), Ok(_)) if !kept => Conclusion::Failed(REJECTED.to_owned()),
         (Ok(()), _) => Conclusion::Done,
     });
-    Lived {
-        result: R::from_result(match left {
-            Ok(()) => result,
-            Err(error) => Err(error.into()),
-        }),
-        aftermath: scope.aftermath(),
-        ending: scope.ending,
-        conclusion,
-    }
+    let result = match left {
+        Ok(()) => result,
+        Err(error) => Err(error.into()),
+    };
+    (R::from_result(result), conclusion)
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::Transaction;
 use crate::cause::{Cause, CauseKind, Doom};
+use crate::chain::Physical as _;
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{MutexGuard, Notify};
+use tracing::Span;
 
 use crate::admission::{Holder, Parked};
 use crate::aftermath::{self, Aftermath};
@@ -22,9 +23,11 @@ use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
 use crate::hook::Completion;
 use crate::hooks::Hooks;
+use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::lending;
 use crate::level::{End, Level};
+use crate::listener::Suspension;
 use crate::lock::{Adopted, Held};
 use crate::operation::{Operation, ServerLocks, Task};
 use crate::options::Terms;
@@ -98,9 +101,11 @@ impl<DB: Dialect> Transaction<DB> {
         info: TransactionInfo,
         deadline: Option<Deadline>,
         outer: Option<Arc<Self>>,
+        span: Span,
     ) -> Arc<Self> {
         let tolerant = source.tolerates_failed_statements();
-        let wire = Wire::new(tolerant, source.take_spent());
+        let journal = Journal::new(info, &source.settings().watch, span);
+        let wire = Wire::new(tolerant, source.take_spent(), journal);
         Arc::new(Self {
             source,
             root: Level::root(info.function(), info.is_read_only(), deadline),
@@ -173,9 +178,12 @@ impl<DB: Dialect> Transaction<DB> {
         self.adopted.is_whole(held);
     }
 
-    /// Whether it has, or is about to have, a connection.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.holds_connection.load(Ordering::Acquire)
+    /// Says, as long as the answer lives, that a scope has set it aside, if there is anybody who
+    /// listens and anything to be said of it.
+    pub(crate) fn suspend(&self) -> Option<Box<Suspension>> {
+        let watch = &self.source.settings().watch;
+        let heard = watch.has_listeners() && self.has_begun();
+        heard.then(|| Box::new(Suspension::of(watch, self.info)))
     }
 
     async fn begin(
@@ -219,7 +227,9 @@ impl<DB: Dialect> Transaction<DB> {
             // inside this transaction, whichever is served first.
             let wanting = Wanting::mark(&self.wants_connection);
             let writes = !self.info.is_read_only() || !registering.is_empty();
-            let lease = self.lease(source, function, &holding, writes).await?;
+            wire.journal().asks();
+            let lease = self.lease(source, function, &holding, writes).await;
+            let lease = lease.inspect_err(|error| wire.journal().refused(error))?;
             wanting.keep();
             self.holds_connection.store(true, Ordering::Release);
             self.runtime.get_or_init(|| lease.runtime().clone());
@@ -482,6 +492,10 @@ impl<DB: Dialect> Transaction<DB> {
 impl<DB: Dialect> Physical for Transaction<DB> {
     fn adopted(&self) -> &Adopted {
         &self.adopted
+    }
+
+    fn has_begun(&self) -> bool {
+        self.holds_connection.load(Ordering::Acquire)
     }
 
     fn hooks(&self) -> &Hooks {
