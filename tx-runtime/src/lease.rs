@@ -145,7 +145,7 @@ impl<DB: Dialect> Lease<DB> {
         if DB::fault(error) != Fault::Connection
             && let Err(error) = self.roll_back().await
         {
-            tracing::warn!(%error, "ROLLBACK failed; the connection is closed");
+            tracing::warn!(%error, "what BEGIN or COMMIT had left could not be rolled back; the connection is closed");
         }
     }
 

@@ -94,6 +94,12 @@
 //! **A nested transaction finds a connection**, however many chains compete: see [`Db`] and
 //! `nesting_depth`; the proof stands in `admission`.
 //!
+//! # What can be seen of it
+//!
+//! [`DbBuilder::listener`] hears of each physical transaction. Spans and events for `tracing` are
+//! listed, with their fields, in `TRACING.md` of this crate; [`DbBuilder::warn_slow_scopes`] and
+//! [`DbBuilder::warn_idle_transactions`] set what is worth a warning.
+//!
 //! # What is not inherited
 //!
 //! A spawned task starts a chain of its own, outside of its parent's scope; its statements

@@ -128,6 +128,7 @@ case! {
     f_02 on postgres, mysql; pool = 2;
     "a connection whose BEGIN was begun and not answered is closed, and replaced unseen";
     async fn<B>(bed, proxy) {
+        // I-18
         for (id, isolation) in [(1, None), (2, Some(Isolation::Serializable))] {
             let trap = proxy.cut_after("BEGIN");
             let options = TransactionOptions::new();

@@ -125,6 +125,26 @@ case! {
 }
 
 case! {
+    i_06 on sqlite, postgres, mysql;
+    "the server's default is not known, so a level is refused under it; a Db's own default is";
+    async fn<B>(bed) {
+        let joining = TransactionOptions::new().isolation(Isolation::Serializable);
+        bed.db.transaction(async || {
+            let told = bed.db.transaction_with(joining, async || Ok(())).await;
+            assert!(matches!(told, Err(Error::IsolationMismatch { found: None, .. })), "{told:?}");
+            Ok::<_, Error>(bed.insert(1).await?)
+        }).await.unwrap();
+        let set = Bed::<B>::build(|pool| pool, |builder| builder.isolation(Isolation::Serializable));
+        let set = set.await.expect("the server is there");
+        set.db.transaction(async || {
+            set.db.transaction_with(joining, async || Ok::<_, Error>(set.insert(1).await?)).await
+        }).await.unwrap();
+        assert_eq!((bed.rows().await, set.rows().await), (vec![1], vec![1]));
+        set.finish().await;
+    }
+}
+
+case! {
     i_08 on postgres, mysql;
     "a transaction of its own inside another has a level of its own";
     async fn<B>(bed) {

@@ -15,6 +15,7 @@ mod isolation;
 mod lazy;
 mod lease;
 mod locks;
+mod observability;
 mod propagation;
 mod read_only;
 mod retry;

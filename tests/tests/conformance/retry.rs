@@ -161,7 +161,7 @@ case! {
 }
 
 case! {
-    y_02_requires_new on postgres;
+    y_02_requires_new on postgres, mysql;
     "RequiresNew owns its transaction, and retries beside the one around it";
     async fn<B>(bed) {
         let tries = Count::default();
@@ -180,7 +180,7 @@ case! {
 }
 
 case! {
-    y_03 on postgres;
+    y_03 on postgres, mysql;
     "the hooks of an attempt that is repeated are dropped, those of the last one run once";
     async fn<B>(bed) {
         for succeeds in [true, false] {
@@ -224,7 +224,7 @@ case! {
 }
 
 case! {
-    y_05 on postgres;
+    y_05 on postgres, mysql;
     "when the attempts are used up, the last one's error is returned as it is";
     async fn<B>(bed) {
         let tries = Count::default();
@@ -240,7 +240,7 @@ case! {
 }
 
 case! {
-    y_06 on postgres; pool = 1;
+    y_06 on postgres, mysql; pool = 1;
     "between two attempts the connection is there for others";
     async fn<B>(bed) {
         //
@@ -323,7 +323,7 @@ case! {
 }
 
 case! {
-    y_12 on postgres;
+    y_12 on postgres, mysql;
     "a conflict that a joined function met and the owner swallowed is one";
     async fn<B>(bed) {
         let tries = Count::default();
@@ -342,7 +342,29 @@ case! {
 }
 
 case! {
-    y_16 on postgres;
+    y_15 on sqlite, postgres, mysql;
+    "a loop of one's own inside a transaction is refused at its second round: nothing can mend that";
+    async fn<B>(bed) {
+        let tries = Count::default();
+        let told = bed.db.transaction(async || {
+            let mut told = Ok(());
+            for _ in 0..3 {
+                told = bed.db.transaction(async || {
+                    tries.again();
+                    bed.insert(1).await?;
+                    Ok::<_, Error>(bed.insert(1).await?)
+                }).await;
+            }
+            assert!(matches!(told, Err(Error::Doomed { .. })), "{told:?}");
+            told
+        });
+        told.await.unwrap_err();
+        assert_eq!(tries.get(), 1);
+    }
+}
+
+case! {
+    y_16 on postgres, mysql;
     "attempts inside attempts: a conflict of the inner transaction is not one of the outer's";
     async fn<B>(bed) {
         let (outer, inner) = (Count::default(), Count::default());

@@ -507,3 +507,33 @@ case! {
         bed.db.transaction(async || Ok::<_, Error>(bed.insert(1).await?)).await.unwrap();
     }
 }
+
+/// T-20: every wait of a scope is one of tokio's clock. It does not depend on the database, with
+/// which a paused clock could not be used: it jumps ahead while a server is waited for.
+#[tokio::test(start_paused = true)]
+async fn t_20_paused_clock() {
+    let hour = Duration::from_hours(1);
+    let pool = sqlx::pool::PoolOptions::<sqlx::Sqlite>::new().connect_lazy("sqlite::memory:");
+    let db = tx_runtime::Db::new(pool.expect("a URL"));
+    let started = tokio::time::Instant::now();
+    let limited = TransactionOptions::new().timeout(hour);
+    let told = db
+        .transaction_with(limited, async || {
+            sleep(2 * hour).await;
+            Ok::<_, Error>(())
+        })
+        .await;
+    assert!(matches!(told, Err(Error::TimedOut { .. })), "{told:?}");
+    assert_eq!(started.elapsed().as_secs() / 3600, 1);
+
+    let held = db.lock("k").await.unwrap();
+    let waiting = db.clone();
+    let waits = tokio::spawn(async move {
+        let lock = tx_runtime::Lock::key("k").wait(3 * hour);
+        waiting.locked(lock, async || Ok::<_, Error>(())).await
+    });
+    let told = waits.await.unwrap();
+    assert!(matches!(told, Err(Error::LockTimeout { .. })), "{told:?}");
+    assert_eq!(started.elapsed().as_secs() / 3600, 4);
+    held.release().await.unwrap();
+}

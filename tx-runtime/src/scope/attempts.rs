@@ -90,7 +90,7 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
         let in_time = |wait: &Duration| !self.deadline.is_some_and(|end| end.is_within(*wait));
         let Some(wait) = wait.filter(in_time) else {
             if ending == Ending::Conflict {
-                tracing::warn!(scope = %options.site, attempts = self.made, "the last attempt has ended in a conflict too");
+                tracing::warn!(function = %options.site, attempts = self.made, "the last attempt has ended in a conflict too");
             }
             self.aftermath = aftermath;
             return Some(result);
@@ -98,7 +98,7 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
         if let Some(aftermath) = aftermath {
             aftermath.discard();
         }
-        tracing::debug!(scope = %options.site, attempt = self.made, ?wait, "a conflict; the scope is run again");
+        tracing::debug!(function = %options.site, attempt = self.made, ?wait, "a conflict; the scope is run again");
         tokio::time::sleep(wait).await;
         None
     }

@@ -441,7 +441,7 @@ impl<DB: Dialect> Transaction<DB> {
             return self.settle_and_roll_back().await;
         }
         tracing::warn!(
-            scope = %self.root.site(),
+            function = %self.root.site(),
             "a statement that its scope no longer waits for did not end in time; its connection is closed"
         );
         if let Some(mut wire) = self.try_wire() {
@@ -458,7 +458,7 @@ impl<DB: Dialect> Transaction<DB> {
                 .perform(Step::RollBack, Operation::Task(Task::RollBack))
                 .await
             {
-                tracing::warn!(scope = %self.root.site(), %error, "ROLLBACK failed; the connection is closed");
+                tracing::warn!(function = %self.root.site(), %error, "ROLLBACK failed; the connection is closed");
             }
         } else if wire.is_unused() {
             wire.discard();
