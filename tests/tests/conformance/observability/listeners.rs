@@ -32,14 +32,16 @@ impl Heard {
     fn listening<B: Backend>(&self, builder: DbBuilder<B>) -> DbBuilder<B> {
         let heard = self.clone();
         builder.listener(move |event| {
-            let mut words = format!("{:?} {}", event.moment, event.transaction.function().name());
-            if let Some(savepoint) = event.savepoint {
-                words.push_str(&format!(" ({})", savepoint.name()));
-            }
-            if event.failure.is_some() {
-                words.push_str(" failed");
-            }
-            heard.add(words);
+            let savepoint = event
+                .savepoint
+                .map_or_else(String::new, |it| format!(" ({})", it.name()));
+            let failed = if event.failure.is_some() {
+                " failed"
+            } else {
+                ""
+            };
+            let (moment, function) = (event.moment, event.transaction.function().name());
+            heard.add(format!("{moment:?} {function}{savepoint}{failed}"));
         })
     }
 
