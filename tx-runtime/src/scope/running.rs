@@ -118,8 +118,9 @@ where
 {
     let alarm = scope.trace.alarm(&scope.frame);
     let trace = scope.trace.clone();
-    let life = pin!(lived(&mut scope, rules, body, concludes));
-    let (result, conclusion) = trace.cover(alarm, life).await;
+    let (result, conclusion) = trace
+        .cover(alarm, pin!(lived(&mut scope, rules, body, concludes)))
+        .await;
     Lived {
         result,
         aftermath: scope.aftermath(),
