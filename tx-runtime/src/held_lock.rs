@@ -44,10 +44,60 @@ where
     result
 }
 
-pub(crate) async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
+async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
     let wanted = lock.wanted(function, chain::has_locked)?;
     let taken = acquire(wanted, Wanted::take).await?;
     Ok(taken.map(|(_, held)| held))
+}
+
+/// Locks that somebody holds by hand. Dropped, they open in the background.
+pub(crate) struct Hold {
+    function: Site,
+    taken: Option<Doing>,
+    /// What the chain that took them held already, which may open its own hold on it earlier.
+    around: Vec<Arc<Held>>,
+}
+
+impl Hold {
+    pub(crate) async fn take(lock: Bound, function: Site) -> Result<Self, Error> {
+        let taken = take(lock.clone(), function).await?;
+        let mut around = chain::locks();
+        around.retain(|held| lock.is_among(held));
+        Ok(Self {
+            function,
+            taken: taken.map(Doing::under),
+            around,
+        })
+    }
+
+    /// The chain of the running future with the locks in it.
+    pub(crate) fn frame(&self) -> Option<Arc<Frame>> {
+        Frame::locked(self.all().cloned())
+    }
+
+    /// Refuses to go on without one of the locks.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        for held in self.all() {
+            held.check(self.function).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens the locks, as far as they are not held further out.
+    pub(crate) async fn end(self, conclusion: Conclusion) -> Result<(), Error> {
+        let mut opened = Ok(());
+        let taken = self.taken.and_then(|taken| taken.ended(conclusion));
+        for held in taken.into_iter().chain(self.around) {
+            let result = held.open(self.function).await;
+            opened = opened.and(result);
+        }
+        opened
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Held>> {
+        let taken = self.taken.as_ref().and_then(Doing::held);
+        self.around.iter().chain(taken)
+    }
 }
 
 /// A lock held in a variable; dropped, it opens in the background.
@@ -72,10 +122,7 @@ pub(crate) async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>
 #[must_use = "a lock opens when dropped"]
 pub struct HeldLock<DB: Dialect> {
     source: Arc<Source<DB>>,
-    function: Site,
-    taken: Option<Doing>,
-    /// What the chain that took it held already, which may open its own hold on it earlier.
-    around: Vec<Arc<Held>>,
+    hold: Hold,
 }
 
 impl<DB: Dialect> HeldLock<DB> {
@@ -84,15 +131,8 @@ impl<DB: Dialect> HeldLock<DB> {
         lock: Bound,
         function: Site,
     ) -> Result<Self, Error> {
-        let taken = take(lock.clone(), function).await?;
-        let mut around = chain::locks();
-        around.retain(|held| lock.is_among(held));
-        Ok(Self {
-            source,
-            function,
-            taken: taken.map(Doing::under),
-            around,
-        })
+        let hold = Hold::take(lock, function).await?;
+        Ok(Self { source, hold })
     }
 
     /// Begins a transaction under the lock; inside a scope, joins its transaction.
@@ -120,7 +160,7 @@ impl<DB: Dialect> HeldLock<DB> {
     }
 
     fn enter(&self, options: &TransactionOptions) -> Result<Tx<'_, DB>, Error> {
-        match self.frame() {
+        match self.hold.frame() {
             Some(frame) => chain::call_within(&frame, || Tx::over(&self.source, options)),
             None => Tx::over(&self.source, options),
         }
@@ -128,7 +168,7 @@ impl<DB: Dialect> HeldLock<DB> {
 
     /// Runs `body` with the lock in its call chain, so that `Isolated` functions can be called.
     pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
-        match self.frame() {
+        match self.hold.frame() {
             Some(frame) => chain::within(&frame, body).await,
             None => body().await,
         }
@@ -144,7 +184,7 @@ impl<DB: Dialect> HeldLock<DB> {
     /// [`Error::LockLost`] if it had not been held to the end, [`Error::LockUnavailable`] if
     /// its provider failed; it opens with its lease then.
     pub async fn release(self) -> Result<(), Error> {
-        self.end(Conclusion::Done).await
+        self.hold.end(Conclusion::Done).await
     }
 
     /// As [`release`](Self::release), and says that what was done under the lock has failed: for
@@ -154,29 +194,14 @@ impl<DB: Dialect> HeldLock<DB> {
     ///
     /// As [`release`](Self::release).
     pub async fn release_failed(self, error: impl fmt::Display) -> Result<(), Error> {
-        self.end(Conclusion::Failed(error.to_string())).await
-    }
-
-    async fn end(self, conclusion: Conclusion) -> Result<(), Error> {
-        let mut opened = Ok(());
-        let taken = self.taken.and_then(|taken| taken.ended(conclusion));
-        for held in taken.into_iter().chain(self.around) {
-            let result = held.open(self.function).await;
-            opened = opened.and(result);
-        }
-        opened
-    }
-
-    fn frame(&self) -> Option<Arc<Frame>> {
-        let taken = self.taken.as_ref().and_then(Doing::held);
-        Frame::locked(self.around.iter().chain(taken).cloned())
+        self.hold.end(Conclusion::Failed(error.to_string())).await
     }
 }
 
 impl<DB: Dialect> fmt::Debug for HeldLock<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeldLock")
-            .field("function", &self.function)
+            .field("function", &self.hold.function)
             .finish_non_exhaustive()
     }
 }

@@ -53,9 +53,10 @@
 //! | module | its one idea |
 //! |---|---|
 //! | `private` | what the attribute's expansion calls |
+//! | `tickets` | locks as rows of a table: in order, visible, with a log that is true |
+//! | `guarded` | a client that can only be reached under its lock |
 //! | `db`, `tx`, `held_lock`, `executor` | the handles: `Db`, the explicit `Tx` and lock; as sqlx executors |
 //! | `database_locks` | locks of the server, on connections of their own |
-//! | `tickets` | locks as rows of a table: in order, visible, with a log that is true |
 //! | `target` | where a statement goes: a transaction, the pool, or nowhere |
 //! | `scope` | the life of one scope: entered by its mode, left by its body's result |
 //! | `autocommit`, `stream` | statements outside a transaction; row streams |
@@ -120,6 +121,7 @@ mod deadline;
 mod dialect;
 mod error;
 mod executor;
+mod guarded;
 mod held_lock;
 mod hook;
 mod hooks;
@@ -168,6 +170,7 @@ pub use db::SqliteDb;
 pub use db::{Db, DbBuilder, HookOrder};
 pub use dialect::Dialect;
 pub use error::{Error, Outcome};
+pub use guarded::{Guarded, Permit};
 pub use held_lock::HeldLock;
 pub use hook::{Completion, HookFailure, HookKind, HookResult};
 pub use listener::{Moment, TransactionEvent};

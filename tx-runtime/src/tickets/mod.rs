@@ -83,7 +83,8 @@ const LOG: Site = Site::new("the log of tickets", "", 0);
 /// A holder that is declared dead although it was only paused stores nothing more in this
 /// database: transactions under the lock fail with [`Error::LockLost`] then. For another database
 /// the ticket's number is a fencing token, as those of `RedisLocks`: it needs the table of
-/// [`Db::create_fence_table`].
+/// [`Db::create_fence_table`]. A service outside goes behind a
+/// [`Guarded`](crate::Guarded), which can be asked between two calls whether the lock is still held.
 ///
 /// Who waits holds no connection. Of all who wait for a key in one process only the first asks the
 /// database whether it is its turn, once a [`poll`](Self::poll); who waits in the process that
