@@ -225,7 +225,8 @@ async fn requires_new<B: Backend>(sides: &mut Sides<B>) {
     let ours = async || {
         let scope = db.transaction(async || {
             select(&db).await?;
-            db.transaction_with(new, async || select(&db).await).await
+            db.transaction_with(new.clone(), async || select(&db).await)
+                .await
         });
         scope.await
     };
@@ -271,18 +272,24 @@ async fn under_locks<B: Backend>(sides: &mut Sides<B>) {
     let joined = TransactionOptions::new().propagation(Propagation::Mandatory);
     let read_committed = TransactionOptions::new().isolation(Isolation::ReadCommitted);
 
-    let own = async || db.transaction_with(isolated.lock("k"), work).await;
+    let own = async || db.transaction_with(isolated.clone().lock("k"), work).await;
     let own = sides.count(&pool_of(&db), own).await;
-    let in_process = async || db.transaction_with(isolated.lock(in_process()), work).await;
+    let in_process = async || {
+        db.transaction_with(isolated.clone().lock(in_process()), work)
+            .await
+    };
     let in_process = sides.count(&pool_of(&db), in_process).await;
-    let repeatable = async || db.transaction_with(repeatable.lock("k"), work).await;
+    let repeatable = async || {
+        db.transaction_with(repeatable.clone().lock("k"), work)
+            .await
+    };
     let repeatable = sides.count(&pool_of(&db), repeatable).await;
     let around = async || db.locked("k", async || db.transaction(work).await).await;
     let around = sides.count(&pool_of(&db), around).await;
     let late = async || {
         let outer = async || {
             update(&db).await?;
-            db.transaction_with(joined.lock("k"), work).await
+            db.transaction_with(joined.clone().lock("k"), work).await
         };
         db.transaction_with(read_committed, outer).await
     };

@@ -239,6 +239,18 @@ use proc_macro::TokenStream;
 /// async fn transfer(&self, from: i64, to: Account) -> Result<(), Error> { Ok(()) }
 /// ```
 ///
+/// ## `history(actor = EXPR, reason = EXPR)`
+///
+/// Who makes the changes of the transaction, and why, for the tables whose changes are recorded.
+/// Anything with `Display` will do; it is looked at before the transaction begins. A function that
+/// joins a transaction of another actor, or with another reason, is refused at run time.
+///
+/// ```ignore
+/// # // needs tx-runtime
+/// #[transactional(history(actor = user.id, reason = "signed up"))]
+/// async fn register(&self, user: &User) -> Result<(), Error> { Ok(()) }
+/// ```
+///
 /// ## `allow(spawn)`
 ///
 /// Tasks and threads that the body starts (`tokio::spawn`, `spawn_blocking`, `thread::spawn`) are

@@ -57,7 +57,7 @@ impl<DB: Dialect> DatabaseLocks<DB> {
                 holder: Product::new(),
             };
             attempts -= 1;
-            match locks.take(&mut lease, LockTime::Session).await {
+            match locks.take(&mut lease, LockTime::Session, None).await {
                 Ok(()) => return Ok(Some(Box::new(SessionLocks::new(&self.source, lease)))),
                 Err(error) if DB::lock_was_busy(&error) => {
                     lease.mark_clean();

@@ -1,8 +1,10 @@
 //! Everything that can be wrong with a scope, in words: what happened, where, what to do.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::author::Author;
 use crate::cause::{Cause, Doom};
 use crate::hook::HookFailure;
 use crate::options::Isolation;
@@ -115,6 +117,55 @@ pub enum Error {
         option: &'static str,
         /// The function's mode.
         propagation: Propagation,
+    },
+
+    /// A scope asked for an author that the transaction it joins does not have.
+    #[error(
+        "{function} makes changes as {asked}, but it joins the transaction of {outer}, whose one revision is {}: use \
+         `RequiresNew`, or give {outer} the same `history`",
+        found.as_ref().map_or_else(|| "nobody's".to_owned(), |found| format!("that of {found}"))
+    )]
+    HistoryMismatch {
+        /// The joining function.
+        function: Site,
+        /// Who it says makes the changes.
+        asked: Arc<Author>,
+        /// The function that owns the transaction.
+        outer: Site,
+        /// Whose changes that transaction makes.
+        found: Option<Arc<Author>>,
+    },
+
+    /// A scope that makes no changes was given an author for them.
+    #[error(
+        "{function} reads only, and has no changes that `history` could be about: leave one of the two out"
+    )]
+    HistoryOfReader {
+        /// The function that was called.
+        function: Site,
+    },
+
+    /// An author that cannot be stored.
+    #[error(
+        "{function}: the {part} of its `history` contains the character NUL, which PostgreSQL cannot store: remove it"
+    )]
+    HistoryText {
+        /// The function that was called.
+        function: Site,
+        /// `actor` or `reason`.
+        part: &'static str,
+    },
+
+    /// The tables are missing in which a revision is kept.
+    #[error(
+        "{function} has a `history`, but this database has no table `{table}`: put what \
+         `tx-history generate` writes into a migration"
+    )]
+    NoHistoryTable {
+        /// The function whose changes were to be recorded.
+        function: Site,
+        /// The missing table.
+        table: &'static str,
     },
 
     /// The transaction can only roll back, so nothing more runs in it.
@@ -517,6 +568,9 @@ impl Error {
             | Self::IsolationMismatch { .. }
             | Self::ReadOnlyMismatch { .. }
             | Self::WithoutEffect { .. }
+            | Self::HistoryMismatch { .. }
+            | Self::HistoryOfReader { .. }
+            | Self::HistoryText { .. }
             | Self::RetryWithoutOwnership { .. }
             | Self::LockKey { .. }
             | Self::LockLabel { .. }

@@ -24,6 +24,8 @@ pub(crate) struct Lease<DB: Dialect> {
     clean: bool,
     /// What opens the locks that were taken on the connection for a transaction.
     owed: Vec<String>,
+    /// What is the last of a transaction before its COMMIT.
+    finish: Option<&'static str>,
     /// Whether the work on it is bound to a limit.
     bound: bool,
     /// Where it goes when it is let go, instead of the pool.
@@ -45,6 +47,7 @@ impl<DB: Dialect> Lease<DB> {
             connection: Some(connection),
             clean: true,
             owed: Vec::new(),
+            finish: None,
             bound: false,
             home: None,
             runtime: Handle::current(),
@@ -63,6 +66,11 @@ impl<DB: Dialect> Lease<DB> {
         self.owed.extend(sql);
     }
 
+    /// Has `sql` sent before COMMIT.
+    pub(crate) fn finish_with(&mut self, sql: Option<&'static str>) {
+        self.finish = sql;
+    }
+
     /// What opens the locks that were taken on the connection.
     pub(crate) fn take_owed(&mut self) -> String {
         std::mem::take(&mut self.owed).join("; ")
@@ -71,6 +79,11 @@ impl<DB: Dialect> Lease<DB> {
     /// Commits, if what is sent `before` that does not fail; leaves the lease clean if the
     /// server confirmed it.
     pub(crate) async fn commit(&mut self, before: String) -> Result<(), sqlx::Error> {
+        let before = match self.finish.take() {
+            Some(finish) if before.is_empty() => finish.to_owned(),
+            Some(finish) => format!("{before}; {finish}"),
+            None => before,
+        };
         // In the same message: the server opens the locks when it has committed, and not if it
         // has not.
         let behind = self.owed.join("; ");
@@ -130,6 +143,7 @@ impl<DB: Dialect> Lease<DB> {
             Err(error) if !DB::nothing_to_roll_back(&error) => return Err(error),
             _ => {}
         }
+        self.finish = None;
         if !self.owed.is_empty() {
             let sql = own_sql(self.owed.join("; "));
             DB::control(self.use_connection(), sql).await?;
@@ -170,6 +184,7 @@ impl<DB: Dialect> Lease<DB> {
             connection: self.connection.take(),
             clean: self.clean,
             owed: std::mem::take(&mut self.owed),
+            finish: self.finish.take(),
             bound: self.bound,
             home: None,
             runtime: self.runtime.clone(),

@@ -53,6 +53,7 @@
 //! | module | its one idea |
 //! |---|---|
 //! | `private` | what the attribute's expansion calls |
+//! | `history` | tables whose changes are recorded: what makes, checks and reads their history |
 //! | `tickets` | locks as rows of a table: in order, visible, with a log that is true |
 //! | `guarded` | a client that can only be reached under its lock |
 //! | `db`, `tx`, `held_lock`, `executor` | the handles: `Db`, the explicit `Tx` and lock; as sqlx executors |
@@ -69,7 +70,7 @@
 //! | `chain`, `lock`, `own_writes` | the call chain; named locks, their queue and providers; what a body has written to |
 //! | `hooks`, `hook`, `values`, `level` | what waits for the end of a transaction; what its scopes share; a level's verdict |
 //! | `dialect` | the only place that knows which database it is on |
-//! | `options`, `rules`, `locked_options`, `propagation`, `retry`, `result`, `transaction_info`, `listener` | what a scope is asked for, what its result means, what is told of it, and to whom |
+//! | `options`, `author`, `rules`, `locked_options`, `propagation`, `retry`, `result`, `transaction_info`, `listener` | what a scope is asked for, what its result means, what is told of it, and to whom |
 //! | `error`, `cause`, `site`, `identity`, `panic` | what went wrong, why, and where; which `Db` it is about; others' panics |
 //!
 //! # How its promises are kept
@@ -111,6 +112,7 @@
 mod admission;
 mod after_all;
 mod aftermath;
+mod author;
 mod autocommit;
 mod cause;
 mod chain;
@@ -123,6 +125,8 @@ mod error;
 mod executor;
 mod guarded;
 mod held_lock;
+#[cfg(feature = "history")]
+pub mod history;
 mod hook;
 mod hooks;
 mod identity;
@@ -159,6 +163,7 @@ mod wire;
 
 pub use after_all::after_all_commits;
 pub use aftermath::hook_failures;
+pub use author::Author;
 pub use cause::{Cause, CauseKind};
 pub use database_locks::DatabaseLocks;
 #[cfg(feature = "mysql")]

@@ -16,7 +16,7 @@ pub struct LockedOptions<T, E> {
 impl<T, E> Clone for LockedOptions<T, E> {
     fn clone(&self) -> Self {
         Self {
-            options: self.options,
+            options: self.options.clone(),
             lock: self.lock.clone(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::SqlStr;
 use sqlx_core::describe::Describe;
 
+use crate::author::Author;
 use crate::dialect::{Dialect, Fault, LockMessages, LockTime, own_sql};
 use crate::lease::Lease;
 use crate::lock::Fence;
@@ -23,7 +24,10 @@ pub(crate) enum Operation<DB: Dialect> {
 
 /// An operation whose result is only whether it succeeded.
 pub(crate) enum Task<DB: Dialect> {
-    Begin(Terms),
+    Begin {
+        terms: Terms,
+        author: Option<Arc<Author>>,
+    },
     /// After tokens were written down, in a transaction of their own.
     BeginFenced {
         terms: Terms,
@@ -33,6 +37,7 @@ pub(crate) enum Task<DB: Dialect> {
     },
     BeginLocked {
         terms: Terms,
+        author: Option<Arc<Author>>,
         first: bool,
         locks: ServerLocks,
     },
@@ -41,6 +46,7 @@ pub(crate) enum Task<DB: Dialect> {
         locks: ServerLocks,
     },
     Fence(Fence, Product<Option<i64>>),
+    Revision(Product<Option<i64>>),
     KeepsSnapshot(Option<Isolation>, Product<bool>),
     Control(SqlStr),
     Bind(Option<Duration>, Product<DB::Backend>),
@@ -148,8 +154,8 @@ pub(crate) async fn operate<DB: Dialect>(
 async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result<(), sqlx::Error> {
     match task {
         Task::Control(sql) => DB::control(lease.use_connection(), sql).await,
-        Task::Begin(terms) => {
-            let begun = begin(lease, terms).await;
+        Task::Begin { terms, author } => {
+            let begun = begin(lease, terms, author.as_deref()).await;
             mended(lease, begun).await
         }
         Task::BeginFenced {
@@ -162,17 +168,26 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
         }
         Task::BeginLocked {
             terms,
+            author,
             first,
             locks,
         } => {
             let when = LockTime::Begin { terms, first };
-            let begun = locks.take(lease, when).await;
+            let introduction = introduction(lease, author.as_deref());
+            let begun = locks.take(lease, when, introduction).await;
             mended(lease, begun).await
         }
-        Task::Lock { nested, locks } => locks.take(lease, LockTime::Inside { nested }).await,
+        Task::Lock { nested, locks } => {
+            let inside = LockTime::Inside { nested };
+            locks.take(lease, inside, None).await
+        }
         Task::Fence(fence, product) => {
             let seen = DB::fence(lease.use_connection(), &fence.key, fence.token).await?;
             product.put(seen);
+            Ok(())
+        }
+        Task::Revision(product) => {
+            product.put(DB::revision(lease.use_connection()).await?);
             Ok(())
         }
         Task::KeepsSnapshot(isolation, product) => {
@@ -200,10 +215,25 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
     }
 }
 
-async fn begin<DB: Dialect>(lease: &mut Lease<DB>, terms: Terms) -> Result<(), sqlx::Error> {
-    let sql = DB::begin_sql(terms);
+async fn begin<DB: Dialect>(
+    lease: &mut Lease<DB>,
+    terms: Terms,
+    author: Option<&Author>,
+) -> Result<(), sqlx::Error> {
+    let mut sql = DB::begin_sql(terms);
     lease.owe(DB::restore_sql(terms).map(str::to_owned));
+    if let Some(introduction) = introduction(lease, author) {
+        sql = own_sql(format!("{}; {introduction}", sql.as_str()));
+    }
     DB::begin(lease.use_connection(), sql).await
+}
+
+/// What, sent behind BEGIN, tells the database who makes the changes; its end is seen to.
+fn introduction<DB: Dialect>(lease: &mut Lease<DB>, author: Option<&Author>) -> Option<String> {
+    let author = author?;
+    lease.finish_with(DB::FINISH_REVISION);
+    lease.owe(DB::FORGET_AUTHOR.map(str::to_owned));
+    Some(DB::introduce(author.actor_text(), author.reason_text()))
 }
 
 async fn begin_fenced<DB: Dialect>(
@@ -216,7 +246,7 @@ async fn begin_fenced<DB: Dialect>(
         isolation: Some(Isolation::ReadCommitted),
         read_only: false,
     };
-    begin(lease, writing).await?;
+    begin(lease, writing, None).await?;
     for fence in fences {
         let seen = DB::fence(lease.use_connection(), &fence.key, fence.token).await?;
         if let Some(greater) = seen {
@@ -224,7 +254,7 @@ async fn begin_fenced<DB: Dialect>(
         }
     }
     DB::commit(lease.use_connection(), String::new(), String::new()).await?;
-    begin(lease, terms).await
+    begin(lease, terms, None).await
 }
 
 /// Leaves no transaction open behind a BEGIN or COMMIT that failed.
@@ -257,10 +287,13 @@ impl ServerLocks {
     }
 
     /// Sends what takes the locks at `when`. Failed, it has taken none.
+    ///
+    /// `behind` follows what begins the transaction, in the same message.
     pub(crate) async fn take<DB: Dialect>(
         &self,
         lease: &mut Lease<DB>,
         when: LockTime,
+        behind: Option<String>,
     ) -> Result<(), sqlx::Error> {
         let LockMessages {
             first,
@@ -268,6 +301,10 @@ impl ServerLocks {
             undo,
             open,
         } = DB::take_locks(&self.keys, self.wait, when);
+        let then = match (then, behind) {
+            (Some(then), Some(behind)) => Some(format!("{then}; {behind}")),
+            (then, behind) => then.or(behind),
+        };
         let mut sent = Ok(());
         for sql in [first, then].into_iter().flatten() {
             if sent.is_ok() {

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::author::Author;
 use crate::propagation::Propagation;
 use crate::site::Site;
 
@@ -39,13 +41,14 @@ impl fmt::Display for Isolation {
 ///     .name("audit.write");
 /// # let _ = audit;
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TransactionOptions {
     pub(crate) site: Site,
     pub(crate) propagation: Propagation,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) read_only: bool,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) author: Option<Arc<Author>>,
     /// When the scope's time began, if that was before it was entered.
     pub(crate) since: Option<Instant>,
     /// Which attempt at the scope this is, counted from 1.
@@ -77,6 +80,7 @@ impl TransactionOptions {
             isolation: None,
             read_only: false,
             timeout: None,
+            author: None,
             since: None,
             attempt: 1,
         }
@@ -134,6 +138,20 @@ impl TransactionOptions {
         self
     }
 
+    /// Who makes the changes of the transaction that the scope begins, and why, for the tables
+    /// whose changes are recorded (feature `history`).
+    ///
+    /// A transaction has one revision in the history, so a scope that joins a transaction of
+    /// another actor, or with another reason, is refused with
+    /// [`Error::HistoryMismatch`](crate::Error::HistoryMismatch); without a reason of its own it
+    /// takes the one there is. A transaction that is begun inside of an audited one, and names
+    /// nobody, has the same author and a revision of its own.
+    #[must_use]
+    pub fn history(mut self, author: Author) -> Self {
+        self.author = Some(Arc::new(author));
+        self
+    }
+
     /// An option that has no effect in a scope without a transaction, if one is given.
     pub(crate) const fn for_a_transaction(&self) -> Option<&'static str> {
         if self.isolation.is_some() {
@@ -142,6 +160,8 @@ impl TransactionOptions {
             Some("read_only")
         } else if self.timeout.is_some() {
             Some("timeout")
+        } else if self.author.is_some() {
+            Some("history")
         } else {
             None
         }

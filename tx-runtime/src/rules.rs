@@ -161,11 +161,12 @@ impl<T, E> RuledOptions<T, E> {
 
 impl<T, E> Clone for RuledOptions<T, E> {
     fn clone(&self) -> Self {
-        *self
+        Self {
+            options: self.options.clone(),
+            rules: self.rules,
+        }
     }
 }
-
-impl<T, E> Copy for RuledOptions<T, E> {}
 
 /// Errors of closures are put into words by `Debug`: of the ways that a generic function can
 /// ask for, it is the one that nearly every error type has.

@@ -132,7 +132,7 @@ impl Kind {
     fn of<DB: Dialect>(operation: &Operation<DB>) -> Self {
         match operation {
             Operation::Task(
-                Task::Begin(_) | Task::BeginFenced { .. } | Task::BeginLocked { .. },
+                Task::Begin { .. } | Task::BeginFenced { .. } | Task::BeginLocked { .. },
             ) => Self::Begin,
             Operation::Task(Task::Commit(_) | Task::RollBack) => Self::End,
             _ => Self::Middle,

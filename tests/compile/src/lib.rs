@@ -48,6 +48,11 @@ pub mod function {
     pub mod traits;
 }
 
+#[path = "../cases/history/pass"]
+pub mod history {
+    pub mod authors;
+}
+
 #[path = "../cases/impl_block/pass"]
 pub mod impl_block {
     pub mod defaults;

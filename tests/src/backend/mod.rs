@@ -125,6 +125,18 @@ pub trait Backend: Dialect {
         pool
     }
 
+    /// Settings without which changes go unrecorded in a history.
+    #[must_use]
+    fn recording(options: ConnectOptions<Self>) -> ConnectOptions<Self> {
+        options
+    }
+
+    /// A name as SQL has it, whatever it contains.
+    #[must_use]
+    fn quoted(name: &str) -> String {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+
     /// Host and port of the server.
     #[doc(hidden)]
     fn address(options: &ConnectOptions<Self>) -> Option<String>;

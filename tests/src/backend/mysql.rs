@@ -158,6 +158,10 @@ impl Backend for MySql {
     // The plugin that lists them is not there by default.
     const ALL_LOCK_HOLDERS: Option<&'static str> = None;
 
+    fn quoted(name: &str) -> String {
+        format!("`{}`", name.replace('`', "``"))
+    }
+
     fn address(options: &MySqlConnectOptions) -> Option<String> {
         Some(format!("{}:{}", options.get_host(), options.get_port()))
     }

@@ -125,6 +125,10 @@ impl Backend for Sqlite {
         })
     }
 
+    fn recording(options: SqliteConnectOptions) -> SqliteConnectOptions {
+        options.pragma("recursive_triggers", "ON")
+    }
+
     fn address(_: &SqliteConnectOptions) -> Option<String> {
         None
     }

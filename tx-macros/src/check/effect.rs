@@ -7,12 +7,17 @@ use crate::grammar::{Given, Options, Propagation};
 
 pub(crate) fn all(options: &Options) -> Vec<Error> {
     let of_own_transaction = [
+        key(options.history.as_ref()),
         key(options.isolation.as_ref()),
         key(options.read_only.as_ref()),
         key(options.timeout.as_ref()),
         key(options.retry.as_ref()),
     ];
-    let of_own_begin = [key(options.isolation.as_ref()), key(options.retry.as_ref())];
+    let of_own_begin = [
+        key(options.history.as_ref()),
+        key(options.isolation.as_ref()),
+        key(options.retry.as_ref()),
+    ];
     let of_any_transaction = [
         key(options.no_rollback_for.as_ref()),
         key(options.rollback_for.as_ref()),

@@ -4,6 +4,7 @@
 mod db;
 mod effect;
 mod function;
+mod history;
 mod key;
 mod lock;
 mod rollback;
@@ -26,6 +27,7 @@ pub(crate) enum Place {
 pub(crate) fn options(options: &Options, place: Place) -> Vec<Error> {
     let mut errors = effect::all(options);
     errors.extend(rollback::all(options));
+    errors.extend(history::all(options));
     if let Some(lock) = &options.lock {
         errors.extend(lock::all(&lock.value, options.timeout.as_ref()));
     }

@@ -1,6 +1,7 @@
 //! The expansions. They stay small because all behaviour is in the runtime, where it is compiled
 //! once and can be read as ordinary Rust.
 
+mod history;
 mod lock;
 mod locked;
 mod output;

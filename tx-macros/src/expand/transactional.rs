@@ -6,7 +6,7 @@ use syn::Path;
 
 use super::rules::rules;
 use super::shell::Shell;
-use super::{default_db, located_at, lock, retry};
+use super::{default_db, history, located_at, lock, retry};
 use crate::grammar::{Given, Options, Word};
 
 // Input:
@@ -88,9 +88,13 @@ fn settings(shell: &Shell, options: &Options) -> TokenStream {
         let millis = given.value;
         quote_spanned!(shell.span=> .timeout(::core::time::Duration::from_millis(#millis)))
     });
+    let history = options.history.as_ref().map(|given| {
+        let author = history::author(shell, &given.value);
+        quote_spanned!(shell.span=> .history(#author))
+    });
     quote_spanned!(shell.span=>
         #krate::__private::options(#name)
-            #propagation #isolation #read_only #timeout
+            #propagation #isolation #read_only #timeout #history
     )
 }
 

@@ -189,13 +189,14 @@ fn unknown_option<T: Keyed>(key: &Ident) -> Error {
 /// Every key of every list, for those who make lists at random.
 #[cfg(test)]
 pub(crate) fn keys() -> Vec<&'static str> {
-    use super::{Exception, Lock, Locked, Options, Retry};
+    use super::{Exception, History, Lock, Locked, Options, Retry};
     let lists = [
         Options::KEYS,
         Lock::KEYS,
         Locked::KEYS,
         Retry::KEYS,
         Exception::KEYS,
+        History::KEYS,
     ];
     lists.concat()
 }

@@ -2,6 +2,7 @@
 //! that a later check can point at the word to change.
 
 mod duration;
+mod history;
 mod list;
 mod lock;
 mod options;
@@ -11,6 +12,7 @@ mod suggest;
 mod template;
 mod word;
 
+pub(crate) use history::History;
 #[cfg(test)]
 pub(crate) use list::keys;
 pub(crate) use list::{Given, parse};

@@ -5,6 +5,7 @@ use syn::parse::ParseStream;
 use syn::{Error, Expr, LitStr, Pat, Path, Result};
 
 use super::duration::duration;
+use super::history::{self, History};
 use super::list::{Given, Keyed, set, set_flag, set_list};
 use super::lock::{Lock, lock};
 use super::retry::{self, Retry};
@@ -25,6 +26,7 @@ pub(crate) struct Options {
     pub(crate) rollback_for: Option<Given<Vec<Pat>>>,
     pub(crate) rollback_if: Option<Given<Expr>>,
     pub(crate) lock: Option<Given<Lock>>,
+    pub(crate) history: Option<Given<History>>,
     pub(crate) allow: Option<Given<Exception>>,
     pub(crate) name: Option<Given<LitStr>>,
     pub(crate) krate: Option<Given<Path>>,
@@ -42,6 +44,7 @@ impl Keyed for Options {
         "rollback_for",
         "rollback_if",
         "lock",
+        "history",
         "allow",
         "name",
         "crate",
@@ -81,6 +84,7 @@ impl Keyed for Options {
                 predicate,
             ),
             "lock" => lock(&mut self.lock, key, input, errors),
+            "history" => set_list(&mut self.history, key, input, history::EXAMPLE, errors),
             "allow" => set_list(&mut self.allow, key, input, "allow(spawn)", errors),
             "name" => set(&mut self.name, key, input, "\"assets.add\"", text),
             _ => set(&mut self.krate, key, input, "::tx_runtime", absolute_path),
@@ -100,6 +104,7 @@ impl Keyed for Options {
             "wait" => "lock(key = \"..\", wait = \"2s\")",
             "timeout_ms" | "deadline" => "timeout",
             "label" | "value" => "name",
+            "audit" | "audited" | "actor" | "reason" => history::EXAMPLE,
             "savepoint" => "propagation = Nested",
             _ => return with_key::<Propagation>(word).or_else(|| with_key::<Isolation>(word)),
         };
@@ -204,7 +209,7 @@ mod tests {
             no_rollback_for = | E::A(_) | (E::B { c: 1..=2, .. } | E::C), rollback_for = E::A(1),
             rollback_if = |value: &Vec<_>| value.is_empty(),
             lock(keys = ["a:{from}", "a:{to}"], wait = "2s", on = self.locks),
-            allow(spawn), name = "x", crate = ::tx,
+            history(actor = user.id, reason = "x"), allow(spawn), name = "x", crate = ::tx,
         };
         let options: Options = parse("transactional", args, &mut errors);
         assert!(errors.is_empty(), "{errors:?}");
@@ -228,6 +233,8 @@ mod tests {
         assert_eq!(lock.templates().count(), 2);
         assert_eq!(lock.wait.map(|given| given.value), Some(2_000));
         assert!(lock.on.is_some() && lock.no_wait.is_none());
+        let history = options.history.expect("a history").value;
+        assert!(history.actor.is_some() && history.reason.is_some());
         assert!(
             options
                 .allow

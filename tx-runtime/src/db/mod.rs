@@ -383,6 +383,30 @@ impl<DB: Dialect> Db<DB> {
             .is_some_and(|level| level.is_read_only())
     }
 
+    /// The number of the current transaction's revision in the history, if a change was recorded
+    /// by now.
+    ///
+    /// The first change to an audited table makes it, whoever makes the change; it goes with its
+    /// transaction, or with the savepoint in which it was made. Asking costs a round trip once
+    /// the transaction has begun.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] outside a transaction, [`Error::Doomed`] in one that can only roll
+    /// back, and the database's own.
+    #[track_caller]
+    pub fn revision(&self) -> impl Future<Output = Result<Option<i64>, Error>> + Send {
+        let position = self.position(Site::at("revision", Location::caller()));
+        async move {
+            let Position {
+                transaction,
+                level,
+                function,
+            } = position?;
+            transaction.revision(&level, function).await
+        }
+    }
+
     /// Whether statements through this `Db` run in a transaction here and now.
     #[must_use]
     pub fn is_in_transaction(&self) -> bool {

@@ -3,6 +3,8 @@
 //! [`Driver`] is what every sqlx driver can do, put into one bound; [`Dialect`] is where
 //! the three databases differ. Nothing outside this module asks which of them it has.
 
+#[cfg(feature = "history")]
+pub(crate) mod history;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -23,6 +25,8 @@ use futures_core::stream::BoxStream;
 use sqlx::{AssertSqlSafe, Connection, Database, Either, Executor, SqlSafeStr, SqlStr};
 use sqlx_core::describe::Describe;
 
+#[cfg(feature = "history")]
+use self::history::{Blueprint, Damage, Place, Reader, Relation, Repair, Survey, TableName};
 use crate::options::{Isolation, Terms};
 use crate::prepared::Prepared;
 
@@ -293,6 +297,73 @@ pub trait Dialect: Driver + TicketWords + sealed::Sealed {
     /// The table of [`fence`](Self::fence).
     #[doc(hidden)]
     const FENCE_TABLE: &'static str;
+
+    /// Tells a transaction that has just begun who makes its changes: SQL in which the texts are
+    /// nothing but digits.
+    #[doc(hidden)]
+    #[must_use]
+    fn introduce(actor: Option<&str>, reason: Option<&str>) -> String;
+
+    /// What, sent before COMMIT, takes back what [`introduce`](Self::introduce) has written.
+    #[doc(hidden)]
+    const FINISH_REVISION: Option<&'static str>;
+
+    /// What, sent behind the end of the transaction, undoes [`introduce`](Self::introduce) for
+    /// the connection.
+    #[doc(hidden)]
+    const FORGET_AUTHOR: Option<&'static str>;
+
+    /// The table that [`introduce`](Self::introduce) needs; empty if it needs none.
+    #[doc(hidden)]
+    const OPEN_REVISION: &'static str;
+
+    /// Whether `error`, answered to [`introduce`](Self::introduce), says that it is missing.
+    #[doc(hidden)]
+    #[must_use]
+    fn lacks_history(error: &sqlx::Error) -> bool;
+
+    /// Whether changes are recorded also where nobody was introduced.
+    #[doc(hidden)]
+    const RECORDS_STRANGERS: bool;
+
+    /// The number of the running transaction's revision, if it has one.
+    #[doc(hidden)]
+    fn revision(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
+
+    /// What the catalogue says about a table and its history.
+    #[cfg(feature = "history")]
+    #[doc(hidden)]
+    fn survey(
+        connection: &mut Self::Connection,
+        table: &TableName,
+    ) -> impl Future<Output = Result<Survey, sqlx::Error>> + Send;
+
+    /// The tables that have a history, or the beginnings of one.
+    #[cfg(feature = "history")]
+    #[doc(hidden)]
+    fn audited(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<Vec<TableName>, sqlx::Error>> + Send;
+
+    /// What it should say.
+    #[cfg(feature = "history")]
+    #[doc(hidden)]
+    #[must_use]
+    fn blueprint(place: &Place, table: &Relation) -> Blueprint;
+
+    /// What makes a damaged history table as it should be.
+    #[cfg(feature = "history")]
+    #[doc(hidden)]
+    #[must_use]
+    fn repair(repair: &Repair, damage: &Damage) -> String;
+
+    /// The words in which a history is asked for.
+    #[cfg(feature = "history")]
+    #[doc(hidden)]
+    #[must_use]
+    fn reader(place: &Place) -> Reader;
 
     /// How connections made with `options` stand to each other.
     #[doc(hidden)]

@@ -64,7 +64,7 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
         R: TransactionResult<Ok = T, Error = E>,
         F: AsyncFnOnce() -> R,
     {
-        let RuledOptions { mut options, rules } = self.options;
+        let RuledOptions { mut options, rules } = self.options.clone();
         options.attempt = self.made + 1;
         let scope = self
             .check_ownership()

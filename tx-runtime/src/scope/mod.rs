@@ -104,6 +104,7 @@ impl<DB: Dialect> Scope<DB> {
                             function: options.site,
                         });
                     }
+                    check_author(options)?;
                     let outer = nearest_transaction(source, frame);
                     let around = frame.and_then(Frame::deadline);
                     let scope = Self::begin(source, options, outer, locks, around);
@@ -142,9 +143,21 @@ impl<DB: Dialect> Scope<DB> {
             isolation: options.isolation.or(source.settings().isolation),
             read_only: options.read_only,
         };
+        let suspended = outer.as_ref().filter(|_| !options.read_only);
+        let author = options
+            .author
+            .clone()
+            .or_else(|| suspended?.author().cloned());
         let trace = trace(source, options, "owner");
         let info = TransactionInfo::next(options.site, options.propagation, terms);
-        let transaction = Transaction::new(Arc::clone(source), info, deadline, outer, trace.span());
+        let transaction = Transaction::new(
+            Arc::clone(source),
+            info,
+            author,
+            deadline,
+            outer,
+            trace.span(),
+        );
         // Whoever drops the caller drops its locks; the transaction has to outlive that.
         transaction.adopt(locks);
         let frame = frame(
@@ -188,6 +201,7 @@ impl<DB: Dialect> Scope<DB> {
         level.check(options.site)?;
         check_isolation(options, &transaction)?;
         check_read_only::<DB>(options, &level)?;
+        check_history(options, &transaction)?;
         let own = own_deadline(source, options, false);
         if own.is_some() {
             transaction.expect_interrupts();
@@ -547,5 +561,39 @@ fn check_read_only<DB: Dialect>(
         function: options.site,
         outer: level.site(),
         read_only: options.read_only,
+    })
+}
+
+/// Refuses an author that no database can store, or that has no changes to make.
+fn check_author(options: &TransactionOptions) -> Result<(), Error> {
+    let function = options.site;
+    match &options.author {
+        Some(_) if options.read_only => Err(Error::HistoryOfReader { function }),
+        Some(author) => match author.flaw() {
+            Some(part) => Err(Error::HistoryText { function, part }),
+            None => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+/// A transaction has one revision, and so one author.
+fn check_history<DB: Dialect>(
+    options: &TransactionOptions,
+    transaction: &Transaction<DB>,
+) -> Result<(), Error> {
+    check_author(options)?;
+    let Some(asked) = &options.author else {
+        return Ok(());
+    };
+    let found = transaction.author();
+    if found.is_some_and(|found| found.fits(asked)) {
+        return Ok(());
+    }
+    Err(Error::HistoryMismatch {
+        function: options.site,
+        asked: Arc::clone(asked),
+        outer: transaction.root().site(),
+        found: found.cloned(),
     })
 }

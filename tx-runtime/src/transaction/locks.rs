@@ -208,6 +208,10 @@ impl<DB: Dialect> Transaction<DB> {
             Some(registration) if DB::lacks_fence_table(&source) => {
                 fence_failed::<DB>(source, function, keys(&registration.locks))
             }
+            _ if self.author.is_some() && DB::lacks_history(&source) => Error::NoHistoryTable {
+                function,
+                table: DB::OPEN_REVISION,
+            },
             _ => Error::Begin {
                 function,
                 retryable: DB::is_retryable(&source),

@@ -1,6 +1,7 @@
 //! One physical transaction: from the first statement's BEGIN to COMMIT or ROLLBACK.
 
 mod locks;
+mod revision;
 mod savepoint;
 mod timeout;
 mod turn;
@@ -16,6 +17,7 @@ use tracing::Span;
 
 use crate::admission::{Holder, Parked};
 use crate::aftermath::{self, Aftermath};
+use crate::author::Author;
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::Physical;
 use crate::deadline::Deadline;
@@ -57,6 +59,8 @@ pub(crate) struct Transaction<DB: Dialect> {
     source: Arc<Source<DB>>,
     root: Arc<Level>,
     info: TransactionInfo,
+    /// Who makes its changes, for the history.
+    author: Option<Arc<Author>>,
     /// The transaction of the same chain and `Db` that this one suspended.
     outer: Option<Arc<Self>>,
     wire: tokio::sync::Mutex<Wire<DB>>,
@@ -99,6 +103,7 @@ impl<DB: Dialect> Transaction<DB> {
     pub(crate) fn new(
         source: Arc<Source<DB>>,
         info: TransactionInfo,
+        author: Option<Arc<Author>>,
         deadline: Option<Deadline>,
         outer: Option<Arc<Self>>,
         span: Span,
@@ -110,6 +115,7 @@ impl<DB: Dialect> Transaction<DB> {
             source,
             root: Level::root(info.function(), info.is_read_only(), deadline),
             info,
+            author,
             outer,
             wire: tokio::sync::Mutex::new(wire),
             savepoint_ended: Notify::new(),
@@ -138,6 +144,10 @@ impl<DB: Dialect> Transaction<DB> {
 
     fn terms(&self) -> Terms {
         self.info.terms
+    }
+
+    pub(crate) fn author(&self) -> Option<&Arc<Author>> {
+        self.author.as_ref()
     }
 
     /// What its scopes have put for each other.
@@ -296,9 +306,13 @@ impl<DB: Dialect> Transaction<DB> {
     fn opening(&self, locks: Option<&ServerLocks>, registering: &[Arc<Held>]) -> Task<DB> {
         match locks {
             None if !registering.is_empty() => self.register(registering),
-            None => Task::Begin(self.terms()),
+            None => Task::Begin {
+                terms: self.terms(),
+                author: self.author.clone(),
+            },
             Some(locks) => Task::BeginLocked {
                 terms: self.terms(),
+                author: self.author.clone(),
                 first: self.source.locks_first(),
                 locks: locks.clone(),
             },

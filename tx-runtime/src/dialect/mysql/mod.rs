@@ -1,6 +1,9 @@
 //! MySQL and MariaDB.
 
+#[cfg(feature = "history")]
+mod history;
 mod lock;
+mod revision;
 mod ticket;
 
 use std::sync::Arc;
@@ -13,6 +16,10 @@ use super::sql::{self, Words, is_one_of};
 use super::{
     Concurrency, Dialect, Fault, GRACE, Interference, LockMessages, LockTime, Options,
     driver_independent_fault, own_sql,
+};
+#[cfg(feature = "history")]
+use crate::dialect::history::{
+    Blueprint, Damage, Place, Reader, Relation, Repair, Survey, TableName,
 };
 use crate::options::{Isolation, Terms};
 
@@ -245,6 +252,54 @@ impl Dialect for MySql {
     }
 
     const FENCE_TABLE: &'static str = lock::FENCE_TABLE;
+
+    fn introduce(actor: Option<&str>, reason: Option<&str>) -> String {
+        revision::introduce(actor, reason)
+    }
+
+    const FINISH_REVISION: Option<&'static str> = None;
+
+    const FORGET_AUTHOR: Option<&'static str> = Some(revision::FORGET);
+
+    const OPEN_REVISION: &'static str = "";
+
+    fn lacks_history(_: &sqlx::Error) -> bool {
+        false
+    }
+
+    const RECORDS_STRANGERS: bool = false;
+
+    async fn revision(connection: &mut MySqlConnection) -> Result<Option<i64>, sqlx::Error> {
+        revision::current(connection).await
+    }
+
+    #[cfg(feature = "history")]
+    async fn survey(
+        connection: &mut MySqlConnection,
+        table: &TableName,
+    ) -> Result<Survey, sqlx::Error> {
+        history::survey(connection, table).await
+    }
+
+    #[cfg(feature = "history")]
+    async fn audited(connection: &mut MySqlConnection) -> Result<Vec<TableName>, sqlx::Error> {
+        history::audited(connection).await
+    }
+
+    #[cfg(feature = "history")]
+    fn blueprint(place: &Place, table: &Relation) -> Blueprint {
+        history::blueprint(place, table)
+    }
+
+    #[cfg(feature = "history")]
+    fn repair(repair: &Repair, damage: &Damage) -> String {
+        history::repair(repair, damage)
+    }
+
+    #[cfg(feature = "history")]
+    fn reader(place: &Place) -> Reader {
+        history::reader(place)
+    }
 
     fn concurrency(_: &Options<Self>) -> Concurrency {
         Concurrency::Concurrent

@@ -1,6 +1,9 @@
 //! PostgreSQL.
 
+#[cfg(feature = "history")]
+mod history;
 mod lock;
+mod revision;
 mod ticket;
 
 use std::sync::Arc;
@@ -12,6 +15,10 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row, SqlSafeStr, 
 use super::{
     Concurrency, Dialect, Fault, GRACE, Interference, LockMessages, LockTime, Options,
     driver_independent_fault, own_sql, sql,
+};
+#[cfg(feature = "history")]
+use crate::dialect::history::{
+    Blueprint, Damage, Place, Reader, Relation, Repair, Survey, TableName,
 };
 use crate::options::{Isolation, Terms};
 
@@ -211,6 +218,54 @@ impl Dialect for Postgres {
     }
 
     const FENCE_TABLE: &'static str = lock::FENCE_TABLE;
+
+    fn introduce(actor: Option<&str>, reason: Option<&str>) -> String {
+        revision::introduce(actor, reason)
+    }
+
+    const FINISH_REVISION: Option<&'static str> = None;
+
+    const FORGET_AUTHOR: Option<&'static str> = None;
+
+    const OPEN_REVISION: &'static str = "";
+
+    fn lacks_history(_: &sqlx::Error) -> bool {
+        false
+    }
+
+    const RECORDS_STRANGERS: bool = true;
+
+    async fn revision(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+        revision::current(connection).await
+    }
+
+    #[cfg(feature = "history")]
+    async fn survey(
+        connection: &mut PgConnection,
+        table: &TableName,
+    ) -> Result<Survey, sqlx::Error> {
+        history::survey(connection, table).await
+    }
+
+    #[cfg(feature = "history")]
+    async fn audited(connection: &mut PgConnection) -> Result<Vec<TableName>, sqlx::Error> {
+        history::audited(connection).await
+    }
+
+    #[cfg(feature = "history")]
+    fn blueprint(place: &Place, table: &Relation) -> Blueprint {
+        history::blueprint(place, table)
+    }
+
+    #[cfg(feature = "history")]
+    fn repair(repair: &Repair, damage: &Damage) -> String {
+        history::repair(repair, damage)
+    }
+
+    #[cfg(feature = "history")]
+    fn reader(place: &Place) -> Reader {
+        history::reader(place)
+    }
 
     fn concurrency(_: &Options<Self>) -> Concurrency {
         Concurrency::Concurrent

@@ -1,5 +1,8 @@
 //! SQLite.
 
+#[cfg(feature = "history")]
+mod history;
+mod revision;
 mod ticket;
 
 use std::sync::Arc;
@@ -13,6 +16,10 @@ use sqlx_core::transaction::TransactionManager;
 use super::{
     Concurrency, Dialect, Driver, Fault, GRACE, Interference, LockMessages, LockTime, Options,
     driver_independent_fault, own_sql, sql,
+};
+#[cfg(feature = "history")]
+use crate::dialect::history::{
+    Blueprint, Damage, Place, Reader, Relation, Repair, Survey, TableName,
 };
 use crate::options::{Isolation, Terms};
 
@@ -219,6 +226,54 @@ impl Dialect for Sqlite {
     const FENCE_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS tx_fence (\
          name TEXT PRIMARY KEY, \
          token INTEGER NOT NULL)";
+
+    fn introduce(actor: Option<&str>, reason: Option<&str>) -> String {
+        revision::introduce(actor, reason)
+    }
+
+    const FINISH_REVISION: Option<&'static str> = Some(revision::FINISH);
+
+    const FORGET_AUTHOR: Option<&'static str> = None;
+
+    const OPEN_REVISION: &'static str = revision::TABLE;
+
+    fn lacks_history(error: &sqlx::Error) -> bool {
+        says(error, "no such table: tx_open_revision")
+    }
+
+    const RECORDS_STRANGERS: bool = false;
+
+    async fn revision(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+        revision::current(connection).await
+    }
+
+    #[cfg(feature = "history")]
+    async fn survey(
+        connection: &mut SqliteConnection,
+        table: &TableName,
+    ) -> Result<Survey, sqlx::Error> {
+        history::survey(connection, table).await
+    }
+
+    #[cfg(feature = "history")]
+    async fn audited(connection: &mut SqliteConnection) -> Result<Vec<TableName>, sqlx::Error> {
+        history::audited(connection).await
+    }
+
+    #[cfg(feature = "history")]
+    fn blueprint(place: &Place, table: &Relation) -> Blueprint {
+        history::blueprint(place, table)
+    }
+
+    #[cfg(feature = "history")]
+    fn repair(repair: &Repair, damage: &Damage) -> String {
+        history::repair(repair, damage)
+    }
+
+    #[cfg(feature = "history")]
+    fn reader(place: &Place) -> Reader {
+        history::reader(place)
+    }
 
     fn concurrency(options: &Options<Self>) -> Concurrency {
         // The two switches have no getter, and the URL of an in-memory database cannot be
