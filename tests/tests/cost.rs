@@ -264,11 +264,13 @@ async fn under_locks<B: Backend>(sides: &mut Sides<B>) {
     let isolated = TransactionOptions::new().propagation(Propagation::Isolated);
     let work = async || update(&db).await;
     let unlocked = sides
-        .count(&pool_of(&db), async || db.transaction_with(new, work).await)
+        .count(&pool_of(&db), async || {
+            db.transaction_with(new.clone(), work).await
+        })
         .await;
     let local = LocalLocks::new();
     let in_process = || Lock::key("k").on(&local);
-    let repeatable = isolated.isolation(Isolation::RepeatableRead);
+    let repeatable = isolated.clone().isolation(Isolation::RepeatableRead);
     let joined = TransactionOptions::new().propagation(Propagation::Mandatory);
     let read_committed = TransactionOptions::new().isolation(Isolation::ReadCommitted);
 
@@ -291,7 +293,7 @@ async fn under_locks<B: Backend>(sides: &mut Sides<B>) {
             update(&db).await?;
             db.transaction_with(joined.clone().lock("k"), work).await
         };
-        db.transaction_with(read_committed, outer).await
+        db.transaction_with(read_committed.clone(), outer).await
     };
     let late = sides.count(&pool_of(&db), late).await;
     let hand = async || {

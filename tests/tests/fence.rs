@@ -435,7 +435,7 @@ case! {
         let locks = Numbered::from(7);
         bed.control("insert into tx_fence (name, token) values ('k', 40)").await;
         let refused = db.locked(locks.lock(), async || {
-            db.transaction_with(only_reads, async || Ok::<_, Error>(read(db).await?)).await
+            db.transaction_with(only_reads.clone(), async || Ok::<_, Error>(read(db).await?)).await
         });
         let error = refused.await.unwrap_err();
         assert!(matches!(error, Error::LockLost { .. }), "{error}");
@@ -443,7 +443,7 @@ case! {
 
         bed.control("delete from tx_fence").await;
         let done = db.locked(locks.lock(), async || {
-            let reading = db.transaction_with(only_reads, async || {
+            let reading = db.transaction_with(only_reads.clone(), async || {
                 // It writes the token down, but not for those inside of it.
                 let inner = TransactionOptions::new().propagation(Propagation::RequiresNew);
                 let value = read(db).await?;

@@ -18,7 +18,7 @@ const SELECT: &str = "select v from t where id = 1";
 
 fn at(isolation: Option<Isolation>) -> TransactionOptions {
     let outer = TransactionOptions::new().name("outer");
-    isolation.map_or(outer, |isolation| outer.isolation(isolation))
+    isolation.map_or(outer.clone(), |isolation| outer.isolation(isolation))
 }
 
 /// The provider that a `Db` has by itself, and locks of this process.

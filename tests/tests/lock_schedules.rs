@@ -452,7 +452,7 @@ impl<B: Backend> Job<'_, B> {
             }
             Form::Around => {
                 let body = async || {
-                    db.transaction_with(options, async || self.add().await)
+                    db.transaction_with(options.clone(), async || self.add().await)
                         .await?;
                     db.transaction_with(options, async || self.aside().await)
                         .await

@@ -362,7 +362,7 @@ case! {
             assert!(!bed.rows().await.contains(&9));
 
             let options = TransactionOptions::new();
-            let options = isolation.map_or(options, |level| options.isolation(level));
+            let options = isolation.map_or(options.clone(), |level| options.isolation(level));
             bed.db
                 .transaction_with(options, async || {
                     assert!(!bed.visible().await?.contains(&8));

@@ -132,7 +132,7 @@ case! {
         for (id, isolation) in [(1, None), (2, Some(Isolation::Serializable))] {
             let trap = proxy.cut_after("BEGIN");
             let options = TransactionOptions::new();
-            let options = isolation.map_or(options, |level| options.isolation(level));
+            let options = isolation.map_or(options.clone(), |level| options.isolation(level));
             bed.db
                 .transaction_with(options, async || insert(&bed.db, id).await)
                 .await

@@ -1038,7 +1038,7 @@ case! {
             .read_only()
             .name("audit");
         for fails in [false, true] {
-            let scope = bed.db.transaction_with(audit, async || {
+            let scope = bed.db.transaction_with(audit.clone(), async || {
                 let transaction = bed.db.transaction_info()?;
                 let (before, after) = (Arc::clone(bed), Arc::clone(&told));
                 bed.db.before_commit(async move || {

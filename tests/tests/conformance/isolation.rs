@@ -103,7 +103,7 @@ case! {
     async fn<B>(bed) {
         for outer in [Some(Isolation::ReadCommitted), None] {
             let options = TransactionOptions::new().name("outer");
-            let options = outer.map_or(options, |level| options.isolation(level));
+            let options = outer.map_or(options.clone(), |level| options.isolation(level));
             bed.db.transaction_with(options, async || {
                 for propagation in [Propagation::Required, Propagation::Mandatory, Propagation::Nested] {
                     let inner = at(Isolation::Serializable).name("inner").propagation(propagation);

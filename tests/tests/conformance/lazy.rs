@@ -48,7 +48,7 @@ case! {
             Propagation::Never,
         ] {
             let options = TransactionOptions::new().propagation(mode);
-            bed.db.transaction_with(options, async || Ok::<_, Error>(())).await.unwrap();
+            bed.db.transaction_with(options.clone(), async || Ok::<_, Error>(())).await.unwrap();
             let error = bed
                 .db
                 .transaction_with(options, async || Err::<(), _>(Error::OutsideScope))

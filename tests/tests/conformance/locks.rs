@@ -537,11 +537,11 @@ case! {
             bed.insert(1).await?;
             let pid = bed.pid().await?;
             db.transaction_with(JOINED.lock("joined"), async || Ok::<_, Error>(())).await?;
-            db.transaction_with(nested, async || {
+            db.transaction_with(nested.clone(), async || {
                 bed.insert(2).await?;
                 db.transaction_with(JOINED.lock("kept"), async || Ok::<_, Error>(())).await
             }).await?;
-            db.transaction_with(nested, async || {
+            db.transaction_with(nested.clone(), async || {
                 bed.insert(3).await?;
                 db.transaction_with(JOINED.lock("rolled back"), async || Ok::<_, Error>(())).await?;
                 Err::<(), _>(on_purpose())
@@ -612,10 +612,10 @@ case! {
                 start_counting(bed).await;
                 let mut tasks = JoinSet::new();
                 for _ in 0..10 {
-                    let (bed, lock) = (Arc::clone(bed), lock.clone());
+                    let (bed, options) = (Arc::clone(bed), options.clone().lock(lock.clone()));
                     tasks.spawn(async move {
                         let db = &bed.db;
-                        db.transaction_with(options.lock(lock), async || count(db).await).await
+                        db.transaction_with(options, async || count(db).await).await
                     });
                 }
                 for result in tasks.join_all().await {

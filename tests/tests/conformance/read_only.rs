@@ -164,7 +164,7 @@ case! {
         let nested = reader().propagation(Propagation::Nested);
         bed.db.transaction(async || {
             bed.insert(1).await?;
-            bed.db.transaction_with(nested, async || {
+            bed.db.transaction_with(nested.clone(), async || {
                 assert!(bed.db.is_read_only());
                 assert_eq!(bed.visible().await?, [1]);
                 let writer = bed.db.savepoint(async || Ok::<_, Error>(())).await;

@@ -62,7 +62,7 @@ case! {
     async fn<B>(bed) {
         let rule = TransactionOptions::new().rollback_for(is_business);
         for refusal in [Refusal::Business(Business::Denied), Refusal::BusinessExtra] {
-            inserts(bed, rule, 1, Err::<(), _>(refusal)).await.unwrap_err();
+            inserts(bed, rule.clone(), 1, Err::<(), _>(refusal)).await.unwrap_err();
             assert!(bed.rows().await.is_empty());
         }
     }
@@ -79,7 +79,7 @@ case! {
         ];
         for (id, rules) in (1..).zip(rules) {
             let denied = Refusal::Business(Business::Denied);
-            let failed = inserts(bed, rules, id, Err::<(), _>(denied)).await.unwrap_err();
+            let failed = inserts(bed, rules.clone(), id, Err::<(), _>(denied)).await.unwrap_err();
             assert!(is_business(&failed) && !is_warning(&failed), "{failed:?}");
             assert!(!bed.rows().await.contains(&id));
             let warning = Refusal::Business(Business::Warning);
@@ -105,7 +105,7 @@ case! {
     "a rule that matches every error commits for every error";
     async fn<B>(bed) {
         let rule = TransactionOptions::new().no_rollback_for(|_: &Refusal| true);
-        inserts(bed, rule, 1, Err::<(), _>(Refusal::BusinessExtra)).await.unwrap_err();
+        inserts(bed, rule.clone(), 1, Err::<(), _>(Refusal::BusinessExtra)).await.unwrap_err();
         assert_eq!(bed.rows().await, [1]);
         // What the server refused stays refused.
         let told = inserts(bed, rule, 1, Ok(())).await.unwrap_err();
@@ -221,7 +221,7 @@ case! {
         assert_eq!(bed.rows().await, [1, 2]);
 
         let found = new().rollback_if(|value: &Option<i64>| value.is_none());
-        assert_eq!(inserts(bed, found, 3, Ok(None)).await.unwrap(), None);
+        assert_eq!(inserts(bed, found.clone(), 3, Ok(None)).await.unwrap(), None);
         assert_eq!(bed.rows().await, [1, 2]);
         assert_eq!(inserts(bed, found, 3, Ok(Some(7))).await.unwrap(), Some(7));
         assert_eq!(bed.rows().await, [1, 2, 3]);

@@ -184,7 +184,7 @@ case! {
     async fn<B>(bed) {
         let outer = TransactionOptions::new().timeout(LONG).name("outer");
         for busy in [false, true] {
-            let told = bed.db.transaction_with(outer, async || {
+            let told = bed.db.transaction_with(outer.clone(), async || {
                 bed.insert(1).await?;
                 let inner = bed.db.transaction_with(limited(SHORT), async || {
                     if busy {

@@ -16,6 +16,11 @@ struct Applicant {
     grade: Option<i32>,
 }
 
+#[derive(FromRow)]
+struct Membership {
+    role: String,
+}
+
 fn applicant(id: i64, name: &str, grade: i32) -> Applicant {
     Applicant {
         id,
@@ -165,10 +170,6 @@ macro_rules! reading {
                 Ok::<_, Error>(())
             });
             scope.await.unwrap();
-            #[derive(FromRow)]
-            struct Membership {
-                role: String,
-            }
             let history = History::table("membership").reader(&bed.db).await.unwrap();
             let one: Vec<Change<Membership>> =
                 history.changes_of("x").bind(2_i64).fetch_all(bed.db.pool()).await.unwrap();

@@ -130,7 +130,7 @@ case! {
         let Some(setup) = Setup::new(LONG).await else { return };
         let owner = TransactionOptions::new().isolation(Isolation::ReadCommitted);
         for lost in [false, true] {
-            let result = bed.db.transaction_with(owner, async || {
+            let result = bed.db.transaction_with(owner.clone(), async || {
                 bed.insert(1).await?;
                 let joined = bed.db.locked(k(&setup.here), async || {
                     bed.db.transaction(async || Ok::<_, Error>(bed.insert(2).await?)).await

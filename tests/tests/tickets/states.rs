@@ -222,7 +222,7 @@ case! {
         let tickets = tickets(bed);
         let read_committed = TransactionOptions::new().isolation(Isolation::ReadCommitted);
         for commits in [true, false] {
-            let outer = bed.db.transaction_with(read_committed, async || {
+            let outer = bed.db.transaction_with(read_committed.clone(), async || {
                 bed.insert(i64::from(commits)).await?;
                 bed.db.transaction_with(TransactionOptions::new().lock(k(&tickets)), async || {
                     bed.insert(10 + i64::from(commits)).await?;

@@ -19,18 +19,11 @@ pub(crate) const REVISIONS: &str = "tx_revision";
 #[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableName {
-    pub(crate) schema: Option<String>,
-    pub(crate) table: String,
+    pub schema: Option<String>,
+    pub table: String,
 }
 
 impl TableName {
-    pub(crate) fn of((schema, table): (String, String)) -> Self {
-        Self {
-            schema: Some(schema),
-            table,
-        }
-    }
-
     /// `table` or `schema.table`, either part between quotation marks or backticks where it
     /// contains a dot or such a mark. Letters are taken as they are.
     pub(crate) fn parse(text: &str) -> Self {
@@ -83,10 +76,10 @@ impl fmt::Display for TableName {
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The table's schema; empty where there are none.
-    pub(crate) schema: String,
-    pub(crate) table: String,
+    pub schema: String,
+    pub table: String,
     /// The schema of what all audited tables share.
-    pub(crate) home: String,
+    pub home: String,
 }
 
 impl Place {
@@ -120,8 +113,9 @@ fn derived(name: &str, suffix: &str, limit: usize) -> String {
 }
 
 /// What is of the name that was asked for.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RelationKind {
+pub enum RelationKind {
     Table,
     View,
     /// A table whose rows lie in others, or are a part of another's.
@@ -136,13 +130,13 @@ pub(crate) enum RelationKind {
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Relation {
-    pub(crate) kind: RelationKind,
-    pub(crate) columns: Vec<Column>,
+    pub kind: RelationKind,
+    pub columns: Vec<Column>,
     /// The columns of its primary key, in the key's order.
-    pub(crate) key: Vec<String>,
+    pub key: Vec<String>,
     /// The primary key's own name, where it has one.
-    pub(crate) key_name: Option<String>,
-    pub(crate) unique: Vec<UniqueIndex>,
+    pub key_name: Option<String>,
+    pub unique: Vec<UniqueIndex>,
 }
 
 impl Relation {
@@ -150,6 +144,7 @@ impl Relation {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(crate) fn is_key(&self, column: &str) -> bool {
         self.key.iter().any(|key| key == column)
     }
@@ -159,45 +154,46 @@ impl Relation {
 #[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    pub(crate) name: String,
+    pub name: String,
     /// Its type, as one declares it.
-    pub(crate) kind: String,
+    pub kind: String,
     /// What the database fills it with by itself; nothing for most.
-    pub(crate) filled: String,
+    pub filled: String,
     /// Whether it is compared byte by byte, since its own order takes different texts for one.
-    pub(crate) text: bool,
+    pub text: bool,
 }
 
 /// A unique index that is not the primary key.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct UniqueIndex {
-    pub(crate) name: String,
-    pub(crate) columns: Vec<String>,
+    pub name: String,
+    pub columns: Vec<String>,
     /// Whether it is a constraint by name.
-    pub(crate) constraint: bool,
+    pub constraint: bool,
 }
 
 /// A trigger, a function or a table that all histories share, as it is.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) definition: String,
-    pub(crate) enabled: bool,
+pub struct Found {
+    pub definition: String,
+    pub enabled: bool,
 }
 
 /// What the catalogue says about a table and its history.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Survey {
-    pub(crate) place: Place,
-    pub(crate) table: Option<Relation>,
-    pub(crate) history: Option<Relation>,
+    pub place: Place,
+    pub table: Option<Relation>,
+    pub history: Option<Relation>,
     /// By [`Tool::key`].
-    pub(crate) tools: HashMap<String, Found>,
+    pub tools: HashMap<String, Found>,
     /// Triggers of the table that write into its history, ours among them.
-    pub(crate) writers: Vec<Writer>,
-    pub(crate) cascades: Vec<Cascade>,
-    pub(crate) settings: Vec<Setting>,
+    pub writers: Vec<Writer>,
+    pub cascades: Vec<Cascade>,
+    pub settings: Vec<Setting>,
 }
 
 impl Survey {
@@ -212,28 +208,31 @@ impl Survey {
 }
 
 /// A trigger that writes into a history.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub(crate) struct Writer {
-    pub(crate) name: String,
-    pub(crate) drop: String,
+pub struct Writer {
+    pub name: String,
+    pub drop: String,
 }
 
 /// A foreign key of the table whose actions change it without its triggers.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub(crate) struct Cascade {
-    pub(crate) constraint: String,
-    pub(crate) rule: String,
-    pub(crate) fix: String,
+pub struct Cascade {
+    pub constraint: String,
+    pub rule: String,
+    pub fix: String,
 }
 
 /// A setting with which changes go unrecorded, or triggers cannot be made.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    pub(crate) name: &'static str,
-    pub(crate) problem: &'static str,
-    pub(crate) fix: &'static str,
+pub struct Setting {
+    pub name: &'static str,
+    pub problem: &'static str,
+    pub fix: &'static str,
     /// Whether it only keeps triggers from being made.
-    pub(crate) for_triggers: bool,
+    pub for_triggers: bool,
 }
 
 /// What there should be.
@@ -241,34 +240,36 @@ pub(crate) struct Setting {
 #[derive(Debug)]
 pub struct Blueprint {
     /// What all audited tables share, in the order in which it is made.
-    pub(crate) shared: Vec<Tool>,
+    pub shared: Vec<Tool>,
     /// The history table: its name in SQL, what makes it, and what removes it.
-    pub(crate) name: String,
-    pub(crate) create: String,
-    pub(crate) drop: String,
+    pub name: String,
+    pub create: String,
+    pub drop: String,
     /// Its columns.
-    pub(crate) columns: Vec<Column>,
+    pub columns: Vec<Column>,
     /// What records changes.
-    pub(crate) recorders: Vec<Tool>,
+    pub recorders: Vec<Tool>,
 }
 
 /// A trigger, a function or a table that all histories share, as it should be.
+#[doc(hidden)]
 #[derive(Debug)]
-pub(crate) struct Tool {
-    pub(crate) kind: ToolKind,
-    pub(crate) name: String,
+pub struct Tool {
+    pub kind: ToolKind,
+    pub name: String,
     /// What it is found by.
-    pub(crate) key: String,
+    pub key: String,
     /// As the catalogue would show it, but for white space.
-    pub(crate) definition: String,
-    pub(crate) create: String,
-    pub(crate) drop: String,
+    pub definition: String,
+    pub create: String,
+    pub drop: String,
     /// What switches it on again; empty where nothing can switch it off.
-    pub(crate) enable: String,
+    pub enable: String,
 }
 
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ToolKind {
+pub enum ToolKind {
     Table,
     Function,
     Trigger,
@@ -305,10 +306,10 @@ pub enum Damage<'a> {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Repair<'a> {
-    pub(crate) place: &'a Place,
-    pub(crate) blueprint: &'a Blueprint,
-    pub(crate) table: &'a Relation,
-    pub(crate) history: &'a Relation,
+    pub place: &'a Place,
+    pub blueprint: &'a Blueprint,
+    pub table: &'a Relation,
+    pub history: &'a Relation,
 }
 
 /// The words in which a history is asked for.
@@ -316,15 +317,15 @@ pub struct Repair<'a> {
 #[derive(Debug)]
 pub struct Reader {
     /// The history table and the table of revisions, in SQL.
-    pub(crate) history: String,
-    pub(crate) revisions: String,
+    pub history: String,
+    pub revisions: String,
     /// A point in time as microseconds since 1970, in UTC.
-    pub(crate) micros: fn(&str) -> String,
+    pub micros: fn(&str) -> String,
     /// A small number as a 64-bit one.
-    pub(crate) integer: fn(&str) -> String,
-    pub(crate) quote: fn(&str) -> String,
+    pub integer: fn(&str) -> String,
+    pub quote: fn(&str) -> String,
     /// The parameter at a position, counted from 1.
-    pub(crate) parameter: fn(usize) -> String,
+    pub parameter: fn(usize) -> String,
 }
 
 /// `text` with single spaces between its words: tools may change line ends and indentation.

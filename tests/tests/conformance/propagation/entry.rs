@@ -161,7 +161,7 @@ case! {
             let new = inner(Propagation::RequiresNew);
             let add = async |id| {
                 let insert = async || Ok::<_, Failure>(bed.insert(id).await?);
-                let add = bed.db.transaction_with(new, insert);
+                let add = bed.db.transaction_with(new.clone(), insert);
                 timeout(Duration::from_secs(1), add).await.expect("no waiting for the busy timeout")
             };
             add(2).await?;

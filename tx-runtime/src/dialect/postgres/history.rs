@@ -213,15 +213,19 @@ async fn tools(
 
 /// The tables that have a history, or the beginnings of one.
 pub(super) async fn audited(connection: &mut PgConnection) -> Result<Vec<TableName>, sqlx::Error> {
-    sqlx::query_as(
+    let names: Vec<(String, String)> = sqlx::query_as(
         "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM pg_class h WHERE h.relnamespace = c.relnamespace \
            AND h.relname = c.relname || '_history' AND h.relkind = 'r') \
          OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND right(t.tgname, 5) = '_tx_i') ORDER BY 1, 2",
     )
     .fetch_all(connection)
-    .await
-    .map(|found: Vec<(String, String)>| found.into_iter().map(TableName::of).collect())
+    .await?;
+    let names = names.into_iter().map(|(schema, table)| TableName {
+        schema: Some(schema),
+        table,
+    });
+    Ok(names.collect())
 }
 
 // ----- what there should be -------------------------------------------------------------
