@@ -130,7 +130,7 @@ case! {
     async fn<B>(bed) {
         let joining = TransactionOptions::new().isolation(Isolation::Serializable);
         bed.db.transaction(async || {
-            let told = bed.db.transaction_with(joining, async || Ok(())).await;
+            let told = bed.db.transaction_with(joining.clone(), async || Ok(())).await;
             assert!(matches!(told, Err(Error::IsolationMismatch { found: None, .. })), "{told:?}");
             Ok::<_, Error>(bed.insert(1).await?)
         }).await.unwrap();

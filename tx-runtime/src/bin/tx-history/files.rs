@@ -61,9 +61,11 @@ pub(crate) fn write(
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".sql") {
-            names.push(name);
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sql")
+            && let Some(name) = path.file_name()
+        {
+            names.push(name.to_string_lossy().into_owned());
         }
     }
     Ok(names)
