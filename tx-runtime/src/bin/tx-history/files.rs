@@ -113,6 +113,9 @@ mod tests {
 
     use super::{next, timestamp};
 
+    /// The first of March 2024.
+    const NOW: u64 = 1_709_251_200;
+
     #[test]
     fn points_in_time_are_those_of_the_calendar() {
         for (seconds, expected) in [
@@ -131,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_version_comes_behind_those_that_are_there() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_709_251_200);
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
         let names = |names: &[&str]| {
             names
                 .iter()
