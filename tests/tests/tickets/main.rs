@@ -7,3 +7,4 @@ mod lost;
 mod order;
 mod setup;
 mod states;
+mod stress;

@@ -40,7 +40,7 @@ enum Standing {
 /// What a look at the lines has shown.
 enum Sight {
     Free,
-    /// All before us belong to processes that are gone.
+    /// Some before us belong to processes that are gone, and are in the way of all.
     Orphaned,
     /// By whom, in words.
     Taken(String),
@@ -145,7 +145,11 @@ impl<DB: Dialect> Drawn<DB> {
                 };
                 let standing = match sight {
                     Sight::Free => claim(false).await?.0,
-                    Sight::Orphaned => claim(true).await?.0,
+                    Sight::Orphaned => match claim(true).await?.0 {
+                        // Who else is before us shows at once.
+                        Standing::Waiting => continue,
+                        other => other,
+                    },
                     Sight::GivenUp => Standing::GivenUp,
                     Sight::Taken(by) => {
                         holder = Some(by);

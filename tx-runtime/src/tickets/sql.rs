@@ -150,8 +150,8 @@ fn take<DB: Dialect>(asking: Asking, terms: Terms) -> String {
     format!("{claim}; {}", asking.states())
 }
 
-/// Tells the states of the tickets, and of who is before them one that is alive, or one that is
-/// not.
+/// Tells the states of the tickets, and of who is before them one that is gone, or else the one
+/// whose end is waited for.
 pub(super) fn look<DB: Dialect>(asking: Asking) -> Framed {
     plain(format!(
         "SELECT 'mine', t.state, NULL, NULL, NULL, NULL FROM tx_ticket t WHERE {}; \
@@ -161,7 +161,7 @@ pub(super) fn look<DB: Dialect>(asking: Asking) -> Framed {
          AND (b.state = 'RUNNING' OR b.id < m.id) AND b.id <> m.id \
          LEFT JOIN tx_ticket_process p ON p.id = b.process \
          WHERE {} AND m.state = 'WAITING' \
-         ORDER BY life, CASE b.state WHEN 'RUNNING' THEN 0 ELSE 1 END, b.id LIMIT 1",
+         ORDER BY life DESC, CASE b.state WHEN 'RUNNING' THEN 0 ELSE 1 END, b.id LIMIT 1",
         asking.mine(),
         DB::STALE,
         DB::micros(DB::NOW),
