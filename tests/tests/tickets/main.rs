@@ -1,6 +1,7 @@
 //! Locks as tickets in a table: what each state says is true, at every moment that somebody looks.
 
 mod attribute;
+mod crowd;
 mod guarded;
 mod log;
 mod lost;

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions as _, MySql, Postgres, Sqlite};
 use tokio::time::sleep;
-use tx_runtime::{Db, Error, Isolation, Lock, Ticket, TicketLocks, TicketState, TransactionOptions};
+use tx_runtime::{
+    Db, Error, Isolation, Lock, Ticket, TicketLocks, TicketState, TransactionOptions,
+};
 use tx_tests::{Backend, Bed, ConnectOptions};
 
 use crate::setup::ticketed;
@@ -61,7 +63,9 @@ fn worker() {
 
 fn given(name: &str) -> u64 {
     let value = std::env::var(name).ok();
-    value.and_then(|value| value.parse().ok()).expect("a number")
+    value
+        .and_then(|value| value.parse().ok())
+        .expect("a number")
 }
 
 async fn work<B: Backend>() {
@@ -151,7 +155,12 @@ struct Process(Child);
 impl Process {
     fn start<B: Backend>(bed: &Bed<B>, size: Size, seed: u64) -> Self {
         let child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["stress::worker", "--exact", "--nocapture", "--test-threads=1"])
+            .args([
+                "stress::worker",
+                "--exact",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(DATABASE, B::LABEL)
             .env(URL, bed.options().to_url_lossy().as_str())
             .env(GOAL, size.goal.to_string())
@@ -165,7 +174,10 @@ impl Process {
     fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
         // The state follows the name, which is in brackets.
-        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+        stat.is_ok_and(|stat| {
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     fn says(mut self) -> String {
@@ -297,7 +309,11 @@ fn audit<B: Backend>(course: &Course, log: &[Ticket], stored: &[i64], looks: u64
         tickets.sort_by_key(|ticket| ticket.token);
         let tokens: Vec<_> = tickets.iter().filter_map(|ticket| ticket.token).collect();
         let count = i64::try_from(tokens.len()).unwrap();
-        assert_eq!(tokens, (1..=count).collect::<Vec<_>>(), "tokens are repeated or left out");
+        assert_eq!(
+            tokens,
+            (1..=count).collect::<Vec<_>>(),
+            "tokens are repeated or left out"
+        );
         // In the order of asking, and one after the other.
         for pair in tickets.windows(2) {
             assert!(pair[0].id < pair[1].id, "not in order: {pair:?}");
@@ -321,14 +337,26 @@ fn audit<B: Backend>(course: &Course, log: &[Ticket], stored: &[i64], looks: u64
         course.stops,
         course.count("refused"),
     );
-    assert!(latest < LEASE + SLACK, "a dead holder was in the way for {latest:?}");
+    assert!(
+        latest < LEASE + SLACK,
+        "a dead holder was in the way for {latest:?}"
+    );
     assert!(course.count("did") <= usize::try_from(done.iter().sum::<i64>()).unwrap());
     assert!(course.count("refused") > 0, "nobody was overtaken");
     assert!(!course.killed.is_empty() && course.stops > 0);
     // A successor can meet with the row locks of a zombie that is stopped.
-    let conflicts = ["serializ", "Deadlock", "deadlock", "Lock wait", "database is locked"];
+    let conflicts = [
+        "serializ",
+        "Deadlock",
+        "deadlock",
+        "Lock wait",
+        "database is locked",
+    ];
     let is_conflict = |line: &&str| conflicts.iter().any(|words| line.contains(words));
-    let failed = course.said.lines().filter(|line| line.starts_with("failed"));
+    let failed = course
+        .said
+        .lines()
+        .filter(|line| line.starts_with("failed"));
     let odd: Vec<_> = failed.filter(|line| !is_conflict(line)).collect();
     assert!(odd.is_empty(), "{odd:#?}");
 }
@@ -338,7 +366,8 @@ async fn stress<B: Backend>(size: Size) {
         return;
     };
     for key in 0..KEYS {
-        bed.control(&format!("insert into t (id, v) values ({key}, '0')")).await;
+        bed.control(&format!("insert into t (id, v) values ({key}, '0')"))
+            .await;
     }
     let looks = Arc::new(AtomicU64::new(0));
     let checker = tokio::spawn(check::<B>(bed.options().clone(), Arc::clone(&looks)));
@@ -346,7 +375,9 @@ async fn stress<B: Backend>(size: Size) {
     // Whatever is left of the dead is cleared away by who comes next.
     let tickets = TicketLocks::new(&bed.db).lease(LEASE).poll(POLL);
     for key in 0..KEYS {
-        let lock = Lock::key(format!("key {key}")).on(&tickets).wait(LEASE + SLACK);
+        let lock = Lock::key(format!("key {key}"))
+            .on(&tickets)
+            .wait(LEASE + SLACK);
         let with = TransactionOptions::new().lock(lock);
         let add = match B::LABEL {
             "postgres" => "update t set v = (v::bigint + 1)::text where id =",
@@ -362,7 +393,7 @@ async fn stress<B: Backend>(size: Size) {
     checker.abort();
     let log = tickets.log_of_all(1_000_000).await.unwrap();
     let stored = bed.control_texts("select v from t order by id").await;
-    let stored: Vec<i64> = stored.iter().map(|v| v.parse::<f64>().unwrap() as i64).collect();
+    let stored: Vec<i64> = stored.iter().map(|v| v.parse().unwrap()).collect();
     audit::<B>(&course, &log, &stored, looks.load(Ordering::Relaxed));
     bed.assert_clean().await;
     bed.finish().await;
@@ -376,7 +407,11 @@ fn block_on(stress: impl Future<Output = ()>) {
     runtime.expect("a runtime").block_on(stress);
 }
 
-const LARGE: Size = Size { processes: 4, workers: 4, goal: 2_000 };
+const LARGE: Size = Size {
+    processes: 4,
+    workers: 4,
+    goal: 2_000,
+};
 
 #[test]
 fn postgres() {
@@ -391,5 +426,9 @@ fn mysql() {
 #[test]
 fn sqlite() {
     // One writer at a time, and a stopped one stops all.
-    block_on(stress::<Sqlite>(Size { processes: 3, workers: 2, goal: 150 }));
+    block_on(stress::<Sqlite>(Size {
+        processes: 3,
+        workers: 2,
+        goal: 150,
+    }));
 }
