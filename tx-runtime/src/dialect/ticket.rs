@@ -82,5 +82,6 @@ pub trait TicketWords: Driver {
 }
 
 /// What is before the row `m` in the line for its key.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) const BEFORE: &str = "b.name = m.name AND b.state IN ('WAITING', 'RUNNING') \
      AND (b.state = 'RUNNING' OR b.id < m.id) AND b.id <> m.id";
