@@ -35,7 +35,6 @@ pub(crate) use self::trace::Trace;
 
 /// One execution of a transactional function; dropped before its end, it rolls back.
 pub(crate) struct Scope<DB: Dialect> {
-    site: Site,
     frame: Arc<Frame>,
     /// `None` once the scope has been left.
     role: Option<Role<DB>>,
@@ -224,7 +223,6 @@ impl<DB: Dialect> Scope<DB> {
 
     fn with_role(frame: Arc<Frame>, role: Role<DB>, trace: Trace) -> Self {
         Self {
-            site: trace.function(),
             frame,
             role: Some(role),
             aftermath: None,
@@ -255,7 +253,7 @@ impl<DB: Dialect> Scope<DB> {
         }
         // What becomes of the transaction is told to its owner; here the time is the reason.
         let _ = self.leave(Intent::GiveUp(doom.cause.to_string())).await;
-        Error::timed_out(self.site, &doom)
+        Error::timed_out(self.site(), &doom)
     }
 
     fn position(&self) -> Option<Position<DB>> {
@@ -271,7 +269,7 @@ impl<DB: Dialect> Scope<DB> {
     }
 
     pub(crate) fn site(&self) -> Site {
-        self.site
+        self.trace.function()
     }
 
     /// The transaction that this scope has begun.
@@ -327,16 +325,16 @@ impl<DB: Dialect> Scope<DB> {
             let given_up = self.end(Intent::GiveUp(failure.to_string())).await;
             self.finish(false, &given_up);
             let error = Error::BeforeCommit {
-                function: self.site,
+                function: self.site(),
                 failure,
                 meant: meant.into_text(),
             };
-            trace::report(self.site, &error);
+            trace::report(self.site(), &error);
             return Err(error);
         }
         let ended = self.end(Intent::Keep(meant)).await;
         if let Err(error) = &ended {
-            trace::report(self.site, error);
+            trace::report(self.site(), error);
         }
         self.finish(true, &ended);
         ended
@@ -408,13 +406,13 @@ impl<DB: Dialect> Scope<DB> {
                 part.level.doom_if_late();
                 self.deadline.map(|deadline| {
                     part.level.doom(deadline.doom());
-                    Err(Error::timed_out(self.site, &deadline.doom()))
+                    Err(Error::timed_out(self.site(), &deadline.doom()))
                 })
             }
-            (Role::Participant(part), Intent::Keep(meant)) => Some(part.keep(self.site, meant)),
+            (Role::Participant(part), Intent::Keep(meant)) => Some(part.keep(self.site(), meant)),
             (Role::Participant(part), Intent::GiveUp(error)) => {
                 let cause = Cause::of_function(CauseKind::Returned, error.as_str());
-                part.level.doom(Doom::new(self.site, cause));
+                part.level.doom(Doom::new(self.site(), cause));
                 Some(Ok(()))
             }
             (Role::Owner(transaction), Intent::Keep(_)) => {
@@ -458,7 +456,7 @@ impl<DB: Dialect> Drop for Scope<DB> {
     fn drop(&mut self) {
         if let Some(role) = self.role.take() {
             self.trace.end(Some("dropped"));
-            abandon(self.site, role);
+            abandon(self.site(), role);
         }
         // From now on the scope around it goes on.
         drop(self.set_aside.take());

@@ -134,10 +134,9 @@ impl Dialect for Postgres {
 
     async fn interrupt(options: Options<Self>, backend: i32) -> Result<(), sqlx::Error> {
         let mut connection = options.connect().await?;
-        sqlx::query("SELECT pg_cancel_backend($1)")
-            .bind(backend)
-            .execute(&mut connection)
-            .await?;
+        // Not prepared: that would be a round trip more.
+        let sql = own_sql(format!("SELECT pg_cancel_backend({backend})"));
+        sqlx::raw_sql(sql).execute(&mut connection).await?;
         connection.close().await
     }
 
