@@ -13,6 +13,7 @@
 mod backend;
 mod bed;
 mod conformance;
+mod dice;
 mod poll;
 mod private_server;
 mod proxy;
@@ -23,6 +24,7 @@ pub mod server;
 pub use backend::{Answer, Backend, ConnectOptions};
 pub use bed::Bed;
 pub use conformance::Case;
+pub use dice::{Dice, wish};
 pub use poll::{pending_once, poll_n};
 pub use proxy::{Jitter, Protocol, Proxy, Shape, Trap};
 pub use redis::RedisServer;

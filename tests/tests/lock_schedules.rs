@@ -17,7 +17,7 @@ use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -29,7 +29,7 @@ use tokio::time::{sleep, timeout};
 use tx_runtime::{
     Db, Error, Isolation, LocalLocks, Lock, Propagation, RedisLocks, TransactionOptions,
 };
-use tx_tests::{Backend, Bed, Proxy, RedisServer, Shape, poll_n};
+use tx_tests::{Backend, Bed, Dice, Proxy, RedisServer, Shape, poll_n, wish};
 
 /// How many schedules every provider runs on every database.
 const SCHEDULES: u64 = 2_000;
@@ -57,25 +57,6 @@ const TABLES: &str = "
     create index entry_counter on entry (counter)";
 
 // ----- plans ---------------------------------------------------------------------------
-
-/// Numbers that the seed brings back: `SplitMix64`.
-#[derive(Clone, Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        let at = self.roll(u64::try_from(all.len()).expect("few"));
-        all[usize::try_from(at).expect("few")]
-    }
-}
 
 /// How a worker has its lock and its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +132,7 @@ impl Plan {
             dropped_at: dropped_at.map(|polls| usize::try_from(polls).expect("few")),
             process: usize::try_from(dice.roll(2)).expect("two"),
             row,
-            dice: Dice(dice.roll(u64::MAX)),
+            dice: Dice::new(dice.roll(u64::MAX)),
         }
     }
 }
@@ -632,7 +613,7 @@ async fn worker<B: Backend>(world: &World<B>, mut plan: Plan) {
 }
 
 async fn schedule<B: Backend>(world: &World<B>, seed: u64, number: i64) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let first_row = 10 * number;
     let plans = (0..WORKERS).map(|worker| {
         let row = first_row + i64::try_from(worker).expect("few");
@@ -644,22 +625,10 @@ async fn schedule<B: Backend>(world: &World<B>, seed: u64, number: i64) {
     }
 }
 
-/// Numbers for `TX_TEST_SEED` and `TX_TEST_SCHEDULES`.
-fn wish(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-fn fresh_seed() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970");
-    now.as_secs() << 20 | u64::from(now.subsec_micros())
-}
-
 /// Runs schedules and gives what speaks against them, in words.
 async fn run<B: Backend>(name: &str, keeper: Keeper) -> Option<Vec<String>> {
     let started = Instant::now();
-    let seed = wish("TX_TEST_SEED").unwrap_or_else(fresh_seed);
+    let seed = Dice::wished_seed();
     let schedules = wish("TX_TEST_SCHEDULES").unwrap_or(SCHEDULES);
     let world = Arc::new(World::<B>::new(keeper, seed).await?);
     let counters = i64::try_from(2 * schedules).expect("some thousands");

@@ -3,7 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
@@ -11,7 +11,7 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tx_runtime::{Db, Error, Propagation, TransactionOptions, transactional};
-use tx_tests::{Backend, Bed, case, poll_n};
+use tx_tests::{Backend, Bed, Dice, case, poll_n};
 
 /// How many chains compete for a pool of 4.
 const CHAINS: i64 = 64;
@@ -240,18 +240,6 @@ const MODES: [Propagation; 8] = [
 const CALLS: usize = 1_000;
 const CALLERS: usize = 25;
 
-/// Marsaglia's xorshift: numbers that the seed brings back.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap_or(0) % sides
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Ok,
@@ -276,12 +264,12 @@ struct Plan {
 
 impl Plan {
     fn roll(dice: &mut Dice, id: i64) -> Self {
-        let levels = (0..=dice.roll(3)).map(|_| Level {
-            mode: MODES[dice.roll(MODES.len())],
-            end: match dice.roll(6) {
+        let levels = (0..=dice.pick(3)).map(|_| Level {
+            mode: dice.one_of(&MODES),
+            end: match dice.pick(6) {
                 0 => End::Err,
                 1 => End::Panic,
-                2 => End::Cancelled(1 + dice.roll(12)),
+                2 => End::Cancelled(1 + dice.pick(12)),
                 _ => End::Ok,
             },
         });
@@ -350,13 +338,9 @@ case! {
     storm on sqlite, postgres, mysql; pool = 4;
     "1000 calls of every mode, depth and end leave the pool as they found it";
     async fn<B>(bed) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let seed = std::env::var("TX_TEST_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok())
-            .unwrap_or(now.as_secs() << 20 | u64::from(now.subsec_micros()) | 1);
+        let seed = Dice::wished_seed();
         println!("to see this storm again: TX_TEST_SEED={seed}");
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let plans: Vec<_> = (0..).step_by(10).take(CALLS).map(|id| Plan::roll(&mut dice, id)).collect();
         let mut callers = JoinSet::new();
         for caller in 0..CALLERS {
