@@ -9,8 +9,8 @@ use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::pool::PoolOptions;
 use sqlx::{Database, Encode, Executor as _, Type};
 use tx_runtime::{
-    CauseKind, Db, Error, Isolation, MySqlDb, Outcome, PgDb, SqliteDb, TransactionOptions, Tx,
-    transactional,
+    CauseKind, Db, Error, Isolation, MySqlDb, Outcome, PgDb, Propagation, SqliteDb,
+    TransactionOptions, Tx, transactional,
 };
 use tx_tests::{Backend, Bed, Proxy, case};
 
@@ -789,5 +789,26 @@ case! {
             .await
             .unwrap();
         assert_eq!(bed.rows().await, [1, 2]);
+    }
+}
+
+case! {
+    f_29 on sqlite, postgres, mysql; pool = 1;
+    "a statement that fails in autocommit leaves its connection outside of any transaction";
+    async fn<B>(bed) {
+        let again = "insert into t (id) values (1)";
+        bed.control(again).await;
+        let alone = TransactionOptions::new().propagation(Propagation::NotSupported);
+        bed.db.transaction_with(alone, async || {
+            B::exec(&bed.db, again).await.unwrap_err();
+            B::raw(&bed.db, again).await.unwrap_err();
+            // A stream.
+            B::ints(&bed.db, "insert into t (id) values (1) returning id").await.unwrap_err();
+            Ok::<_, Error>(())
+        }).await.unwrap();
+        // The pool's one connection stores at once.
+        B::exec(B::pool(bed.db.pool()), "insert into t (id) values (2)").await.unwrap();
+        assert_eq!(bed.rows().await, [1, 2]);
+        assert_eq!(bed.open_transactions().await, 0);
     }
 }

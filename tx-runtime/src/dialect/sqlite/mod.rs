@@ -112,9 +112,9 @@ impl Dialect for Sqlite {
 
     async fn has_survived(connection: &mut SqliteConnection) -> bool {
         // Some failures end the whole transaction (`OR ROLLBACK`, a full disk), and the error
-        // does not say so. BEGIN fails while there is one; where it succeeds, the end of the
-        // scope rolls it back.
-        let begun = Self::control(connection, "BEGIN".into_sql_str()).await;
+        // does not say so. BEGIN fails while there is one. Where it succeeds it must not stay:
+        // the statement may have run in autocommit, and nobody would roll it back.
+        let begun = Self::control(connection, "BEGIN; ROLLBACK".into_sql_str()).await;
         begun.is_err_and(|error| says(&error, "within a transaction"))
     }
 
