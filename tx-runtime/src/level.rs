@@ -147,10 +147,11 @@ impl Level {
         write!(sql, "tx_scope_{}", self.number).expect("a String takes every write");
     }
 
-    /// Makes this level unable to commit; the first cause stays.
+    /// Makes this level unable to commit; the first cause stays, also that of a level around it.
     pub(crate) fn doom(&self, doom: Doom) {
         // A second cause is a consequence of the first more often than not.
-        if self.doom.set(doom).is_ok()
+        if self.parent.as_ref().is_none_or(|it| it.verdict().is_none())
+            && self.doom.set(doom).is_ok()
             && let Some(Doom { by, cause }) = self.doom.get()
         {
             tracing::debug!(

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::pin::pin;
 use std::sync::Arc;
 
 use crate::aftermath;
@@ -92,8 +91,7 @@ impl<DB: Dialect> Tx<'_, DB> {
     /// The scopes of other `Db`s, and locks, stay as they are where this is called.
     pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
         let here = self.here();
-        let body = pin!(chain::within(&here, body));
-        self.scope.trace().cover(None, body).await
+        self.scope.cover(chain::within(&here, body)).await
     }
 
     /// Commits, or gives a savepoint's work to the transaction around it.

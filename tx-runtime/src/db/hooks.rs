@@ -15,8 +15,9 @@ use crate::site::Site;
 ///
 /// They run in the order of their registration, or of [`hook_order`](Self::hook_order), and
 /// once. Those of a savepoint that is rolled back are dropped with it, except `after_rollback`
-/// and `after_completion`, which run at that moment (at the transaction's end, if the
-/// savepoint's scope was dropped half-way). The `after_` hooks are awaited by the function that
+/// and `after_completion`, which run at that moment (if the savepoint's
+/// scope was dropped half-way: when a savepoint around it is rolled back, or at the
+/// transaction's end). The `after_` hooks are awaited by the function that
 /// owns the transaction, after its connection is back in the pool and its locks are open. They
 /// belong to no scope: what they do in the database needs a transaction of its own. One that
 /// fails or panics changes neither the result of the transaction nor whether the others run: see

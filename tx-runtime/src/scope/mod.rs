@@ -3,13 +3,16 @@
 mod attempts;
 mod ending;
 mod locked;
+mod panic_watch;
 mod position;
 mod running;
 mod trace;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use self::ending::{Ending, commit, completion, ending, release};
+use self::panic_watch::PanicWatch;
 use crate::aftermath::Aftermath;
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::{self, Frame, Ground, Physical as _, ScopeLink};
@@ -46,6 +49,7 @@ pub(crate) struct Scope<DB: Dialect> {
     trace: Trace,
     /// The transaction around it, as long as it is set aside.
     set_aside: Option<Box<Suspension>>,
+    panics: PanicWatch,
 }
 
 /// What a scope has of a transaction.
@@ -230,6 +234,7 @@ impl<DB: Dialect> Scope<DB> {
             deadline: None,
             trace,
             set_aside: None,
+            panics: PanicWatch::default(),
         }
     }
 
@@ -264,8 +269,11 @@ impl<DB: Dialect> Scope<DB> {
         &self.frame
     }
 
-    pub(crate) fn trace(&self) -> &Trace {
-        &self.trace
+    /// Runs a part of the body where [`run`] does not.
+    pub(crate) async fn cover<T>(&self, part: impl Future<Output = T>) -> T {
+        let part = pin!(part);
+        let part = pin!(self.panics.over(part));
+        self.trace.cover(None, part).await
     }
 
     pub(crate) fn site(&self) -> Site {
@@ -456,19 +464,21 @@ impl<DB: Dialect> Drop for Scope<DB> {
     fn drop(&mut self) {
         if let Some(role) = self.role.take() {
             self.trace.end(Some("dropped"));
-            abandon(self.site(), role);
+            abandon(self.site(), role, self.panics.has_seen_one());
         }
         // From now on the scope around it goes on.
         drop(self.set_aside.take());
     }
 }
 
-fn abandon<DB: Dialect>(function: Site, role: Role<DB>) {
+fn abandon<DB: Dialect>(function: Site, role: Role<DB>, panicked: bool) {
     match role {
         Role::Autocommit => {}
         Role::Owner(transaction) => transaction.abandon(),
         Role::Savepoint(transaction, level) => transaction.abandon_savepoint(&level),
-        Role::Participant(part) => part.level.doom(Doom::new(function, cause_of_drop())),
+        Role::Participant(part) => part
+            .level
+            .doom(Doom::new(function, cause_of_drop(panicked))),
     }
 }
 
@@ -480,8 +490,8 @@ fn trace<DB: Dialect>(
     Trace::new(options, role, source.settings().watch.slow)
 }
 
-fn cause_of_drop() -> Cause {
-    if std::thread::panicking() {
+fn cause_of_drop(panicked: bool) -> Cause {
+    if panicked {
         Cause::of_function(CauseKind::Panicked, "it panicked")
     } else {
         Cause::of_function(

@@ -142,6 +142,7 @@ where
 {
     let ended = {
         let body = pin!(chain::within(&scope.frame, body));
+        let body = pin!(scope.panics.over(body));
         deadline::race(scope.deadline, body).await
     };
     let result = match ended {
