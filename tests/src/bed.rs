@@ -19,6 +19,9 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is looked at in that time.
 const SETTLE_STEP: Duration = Duration::from_millis(5);
 
+/// The longest wait for a connection of those who know that there is none.
+const IMPATIENCE: Duration = Duration::from_secs(2);
+
 /// The pool's size unless a test asks for another.
 const POOL: u32 = 4;
 
@@ -109,6 +112,17 @@ impl<B: Backend> Bed<B> {
         let pool = pool(pool_options()).connect_lazy_with(options);
         let db = builder(Db::builder(pool)).build();
         Some((Self::over(scratch, db).await, proxy))
+    }
+
+    /// As [`proxied`](Self::proxied), with waits that are short enough for a test that shuts
+    /// the proxy.
+    ///
+    /// # Panics
+    ///
+    /// On SQLite, which has no wire.
+    pub async fn impatient(max: u32) -> Option<(Self, Proxy)> {
+        let pool = |pool: PoolOptions<B>| pool.max_connections(max).acquire_timeout(IMPATIENCE);
+        Self::build_proxied(Shape::WHOLE, pool, |builder| builder).await
     }
 
     async fn over(scratch: Scratch<B>, db: Db<B>) -> Self {

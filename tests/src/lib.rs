@@ -26,7 +26,7 @@ pub use bed::Bed;
 pub use conformance::Case;
 pub use dice::{Dice, wish};
 pub use poll::{pending_once, poll_n};
-pub use proxy::{Jitter, Protocol, Proxy, Shape, Trap};
+pub use proxy::{Jitter, Lay, Protocol, Proxy, Shape, Trap};
 pub use redis::RedisServer;
 pub use scratch::Scratch;
 

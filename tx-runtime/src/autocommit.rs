@@ -49,7 +49,9 @@ impl<DB: Dialect> Autocommit<DB> {
         let locks = self.locks;
         let orphans: Vec<_> = locks.iter().map(|held| held.orphan()).collect();
         let work = async move {
-            let Report { result, failure } = operate(&mut lease, operation).await;
+            let Report {
+                result, failure, ..
+            } = operate(&mut lease, operation).await;
             give_back(lease, failure.map(|failure| failure.fault));
             drop(orphans);
             drop(locks);

@@ -262,8 +262,9 @@ pub enum Error {
     #[error(transparent)]
     Hook(HookFailure),
 
-    /// The server refused the COMMIT; nothing was stored.
-    #[error("{function} was rolled back: the server refused COMMIT after it {meant}: {source}")]
+    /// COMMIT did not take effect, and nothing is stored: the server refused it, or the
+    /// connection was lost and the server, asked on another one, had rolled back.
+    #[error("{function} was rolled back: COMMIT failed after it {meant}: {source}")]
     Commit {
         /// The function whose transaction it was.
         function: Site,
@@ -293,7 +294,15 @@ pub enum Error {
         meant: String,
     },
 
-    /// The connection was lost during COMMIT: it may or may not have taken effect.
+    /// The connection was lost during COMMIT, and what became of it could not be found out: it
+    /// may or may not have taken effect.
+    ///
+    /// PostgreSQL is asked (`pg_xact_status`) on a connection of its own before anybody is
+    /// told, for as long as the pool's `acquire_timeout` says. It is unknown there only if the
+    /// server cannot be reached in that time, or has crashed or been replaced meanwhile: then it
+    /// may have given the transaction's number to another one. MySQL and MariaDB keep no record
+    /// of what became of a transaction. One that is `read_only` has stored nothing: that is a
+    /// [`Commit`](Self::Commit) on every database.
     #[error(
         "{function}: the answer to COMMIT was lost after it {meant}, so whether it took effect is \
          unknown ({source}); check before running it again"

@@ -19,8 +19,8 @@ pub enum Completion {
     Committed,
     /// Nothing of it is stored.
     RolledBack,
-    /// The answer to COMMIT was lost, or a statement had ended the transaction before its scope
-    /// did: the database may hold all, some or none of it.
+    /// The answer to COMMIT was lost and the server could not tell, or a statement had ended the
+    /// transaction before its scope did: the database may hold all, some or none of it.
     Unknown,
 }
 

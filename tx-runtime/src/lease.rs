@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sqlx::SqlStr;
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -26,6 +27,8 @@ pub(crate) struct Lease<DB: Dialect> {
     owed: Vec<String>,
     /// What is the last of a transaction before its COMMIT.
     finish: Option<&'static str>,
+    /// What the fate of its transaction can be asked for by.
+    receipt: Option<DB::Receipt>,
     /// Whether the work on it is bound to a limit.
     bound: bool,
     /// Where it goes when it is let go, instead of the pool.
@@ -48,6 +51,7 @@ impl<DB: Dialect> Lease<DB> {
             clean: true,
             owed: Vec::new(),
             finish: None,
+            receipt: None,
             bound: false,
             home: None,
             runtime: Handle::current(),
@@ -74,6 +78,22 @@ impl<DB: Dialect> Lease<DB> {
     /// What opens the locks that were taken on the connection.
     pub(crate) fn take_owed(&mut self) -> String {
         std::mem::take(&mut self.owed).join("; ")
+    }
+
+    /// Whether something is to be sent at the end of the transaction.
+    pub(crate) fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Begins a transaction with `sql`.
+    pub(crate) async fn begin(&mut self, sql: SqlStr) -> Result<(), sqlx::Error> {
+        self.receipt = DB::begin(self.use_connection(), sql).await?;
+        Ok(())
+    }
+
+    /// What the fate of the transaction can be asked for by, once.
+    pub(crate) fn take_receipt(&mut self) -> Option<DB::Receipt> {
+        self.receipt.take()
     }
 
     /// Commits, if what is sent `before` that does not fail; leaves the lease clean if the
@@ -163,6 +183,15 @@ impl<DB: Dialect> Lease<DB> {
         }
     }
 
+    /// Closes the connection, which is of no use any more.
+    pub(crate) fn close(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.close_on_drop();
+            let _runtime = self.runtime.enter();
+            drop(connection);
+        }
+    }
+
     /// Gives a clean connection back and waits until the pool has it.
     pub(crate) async fn hand_back(mut self) {
         if self.clean
@@ -185,6 +214,7 @@ impl<DB: Dialect> Lease<DB> {
             clean: self.clean,
             owed: std::mem::take(&mut self.owed),
             finish: self.finish.take(),
+            receipt: None,
             bound: self.bound,
             home: None,
             runtime: self.runtime.clone(),
@@ -200,14 +230,11 @@ impl<DB: Dialect> Drop for Lease<DB> {
             home.take_back(self.going_home());
             return;
         }
-        let Some(mut connection) = self.connection.take() else {
-            return;
-        };
         if !self.clean {
-            connection.close_on_drop();
+            self.close();
         }
         let _runtime = self.runtime.enter();
-        drop(connection);
+        drop(self.connection.take());
     }
 }
 

@@ -65,6 +65,7 @@
 //! | `aftermath`, `after_all` | what runs once a transaction has ended, or all of a chain |
 //! | `wire`, `session`, `journal` | its connection and the one operation under way on it; what is on record of it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
+//! | `verdict` | what became of a COMMIT, also if its answer was lost |
 //! | `source`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
 //! | `deadline` | when a scope must have finished |
 //! | `chain`, `lock`, `own_writes` | the call chain; named locks, their queue and providers; what a body has written to |
@@ -159,6 +160,7 @@ mod transaction;
 mod transaction_info;
 mod tx;
 mod values;
+mod verdict;
 mod wire;
 
 pub use after_all::after_all_commits;

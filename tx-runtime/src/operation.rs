@@ -8,17 +8,25 @@ use sqlx_core::describe::Describe;
 
 use crate::author::Author;
 use crate::dialect::{Dialect, Fault, LockMessages, LockTime, own_sql};
+use crate::hook::Completion;
 use crate::lease::Lease;
 use crate::lock::Fence;
 use crate::options::{Isolation, Terms};
 use crate::prepared::Prepared;
 use crate::rows::Rows;
 use crate::statement::{self, Answer, Failure, Want};
+use crate::verdict::{self, Witness};
 
 /// One thing to do.
 pub(crate) enum Operation<DB: Dialect> {
     Run(Prepared<DB>, Want),
     Stream(Prepared<DB>, Arc<Rows<DB>>),
+    Commit {
+        /// What proves that its locks are still held.
+        proofs: String,
+        read_only: bool,
+        witness: Witness<DB>,
+    },
     Task(Task<DB>),
 }
 
@@ -50,8 +58,6 @@ pub(crate) enum Task<DB: Dialect> {
     KeepsSnapshot(Option<Isolation>, Product<bool>),
     Control(SqlStr),
     Bind(Option<Duration>, Product<DB::Backend>),
-    /// After what proves that its locks are still held.
-    Commit(String),
     RollBack,
     Prepare(SqlStr, Vec<DB::TypeInfo>, Product<DB::Statement>),
     Describe(SqlStr, Product<Describe<DB>>),
@@ -68,7 +74,7 @@ impl<DB: Dialect> Operation<DB> {
         match self {
             Self::Run(query, _) | Self::Stream(query, _) => query.text(),
             Self::Task(Task::Prepare(sql, ..) | Task::Describe(sql, _)) => sql.as_str(),
-            Self::Task(_) => "",
+            Self::Commit { .. } | Self::Task(_) => "",
         }
     }
 }
@@ -111,6 +117,8 @@ pub(crate) struct Report<DB: Dialect> {
     pub(crate) result: Result<Answer<DB>, sqlx::Error>,
     /// What a failure means; a stream's error itself went to its consumer.
     pub(crate) failure: Option<Failure>,
+    /// What became of the transaction, if this was its COMMIT.
+    pub(crate) completion: Option<Completion>,
 }
 
 impl<DB: Dialect> Report<DB> {
@@ -132,12 +140,30 @@ pub(crate) async fn operate<DB: Dialect>(
                 Ok(_) => None,
                 Err(error) => Some(Failure::confirmed::<DB>(error, connection).await),
             };
-            Report { result, failure }
+            Report {
+                result,
+                failure,
+                completion: None,
+            }
         }
         Operation::Stream(query, rows) => Report {
             failure: rows.read(lease.use_connection(), query).await,
             result: Ok(Answer::default()),
+            completion: None,
         },
+        Operation::Commit {
+            proofs,
+            read_only,
+            witness,
+        } => {
+            let committed = verdict::commit(lease, proofs, read_only, &witness);
+            let (answer, completion) = committed.await;
+            Report {
+                failure: answer.as_ref().err().map(Failure::of::<DB>),
+                result: answer.map(|()| Answer::default()),
+                completion: Some(completion),
+            }
+        }
         Operation::Task(task) => {
             let locks = matches!(task, Task::Lock { .. });
             let result = carry_out(lease, task).await.map(|()| Answer::default());
@@ -146,6 +172,7 @@ pub(crate) async fn operate<DB: Dialect>(
                 result,
                 // A lock that was not had has been mended, and cost the transaction nothing.
                 failure: failure.filter(|failure| !locks || failure.fault != Fault::Statement),
+                completion: None,
             }
         }
     }
@@ -198,10 +225,6 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
             product.put(lease.bind(limit).await?);
             Ok(())
         }
-        Task::Commit(proofs) => {
-            let answer = lease.commit(proofs).await;
-            mended(lease, answer).await
-        }
         Task::RollBack => lease.roll_back().await,
         Task::Prepare(sql, parameters, product) => {
             let statement = DB::prepare_with(lease.use_connection(), sql, &parameters).await?;
@@ -225,7 +248,7 @@ async fn begin<DB: Dialect>(
     if let Some(introduction) = introduction(lease, author) {
         sql = own_sql(format!("{}; {introduction}", sql.as_str()));
     }
-    DB::begin(lease.use_connection(), sql).await
+    lease.begin(sql).await
 }
 
 /// What, sent behind BEGIN, tells the database who makes the changes; its end is seen to.
@@ -257,7 +280,7 @@ async fn begin_fenced<DB: Dialect>(
     begin(lease, terms, None).await
 }
 
-/// Leaves no transaction open behind a BEGIN or COMMIT that failed.
+/// Leaves no transaction open behind a BEGIN that failed.
 async fn mended<DB: Dialect>(
     lease: &mut Lease<DB>,
     answer: Result<(), sqlx::Error>,
@@ -306,10 +329,14 @@ impl ServerLocks {
             (then, behind) => then.or(behind),
         };
         let mut sent = Ok(());
-        for sql in [first, then].into_iter().flatten() {
-            if sent.is_ok() {
-                sent = DB::control(lease.use_connection(), own_sql(sql)).await;
-            }
+        if let Some(sql) = first {
+            sent = DB::control(lease.use_connection(), own_sql(sql)).await;
+        }
+        if let (Ok(()), Some(sql)) = (&sent, then) {
+            sent = match when {
+                LockTime::Begin { .. } => lease.begin(own_sql(sql)).await,
+                _ => DB::control(lease.use_connection(), own_sql(sql)).await,
+            };
         }
         match &sent {
             Ok(()) => lease.owe(open),

@@ -110,7 +110,9 @@ impl TransactionOptions {
     /// [`Error::ReadOnlyMismatch`](crate::Error::ReadOnlyMismatch). `Mandatory` and `Supports`
     /// join either. On PostgreSQL a `Nested` scope may read only within a writer. Transactions
     /// that this begins, and that hold no lock, go to the [`replica`](crate::DbBuilder::replica)
-    /// if there is one; on SQLite they wait for no writer.
+    /// if there is one; on SQLite they wait for no writer. On PostgreSQL they are spared the
+    /// number that every transaction takes which may write, so that a lost COMMIT can be looked
+    /// up.
     #[must_use]
     pub const fn read_only(mut self) -> Self {
         self.read_only = true;

@@ -6,8 +6,9 @@ use std::time::Duration;
 /// Runs a scope again that a conflict with others has rolled back.
 ///
 /// A conflict is what the database names by its code: a serialization failure, a deadlock, a
-/// lock that was not free in time, a busy database, also when it comes to light at COMMIT. The
-/// body's own errors are none. Between two attempts the connection is back in the pool, while
+/// lock that was not free in time, a busy database, also when it comes to light at COMMIT; and a
+/// connection that was lost at COMMIT, if it is certain that nothing is stored. The body's own
+/// errors are none. Between two attempts the connection is back in the pool, while
 /// locks taken by the scope stay shut. Hooks of an attempt that is repeated are dropped.
 ///
 /// ```
@@ -48,7 +49,7 @@ impl Retry {
     }
 
     /// Declares that running the body twice does no harm, so that it is run again also when
-    /// the answer to its COMMIT was lost.
+    /// nobody can say what became of its COMMIT.
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.idempotent = true;

@@ -134,7 +134,7 @@ impl Kind {
             Operation::Task(
                 Task::Begin { .. } | Task::BeginFenced { .. } | Task::BeginLocked { .. },
             ) => Self::Begin,
-            Operation::Task(Task::Commit(_) | Task::RollBack) => Self::End,
+            Operation::Commit { .. } | Operation::Task(Task::RollBack) => Self::End,
             _ => Self::Middle,
         }
     }

@@ -18,6 +18,7 @@ use crate::lock::{LockProvider, LockQueue};
 use crate::options::Isolation;
 use crate::session::Session;
 use crate::site::Site;
+use crate::verdict::Witness;
 
 /// What a `Db` was built with.
 #[derive(Clone, Debug)]
@@ -173,9 +174,18 @@ impl<DB: Dialect> Source<DB> {
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bound of every wait for a connection or for a turn: the pool's acquire timeout.
+    /// The bound of every wait for a connection, a turn, or the fate of a COMMIT: the pool's
+    /// acquire timeout.
     pub(crate) fn wait_limit(&self) -> Duration {
         self.pool.options().get_acquire_timeout()
+    }
+
+    /// Who is asked about a COMMIT whose answer was lost.
+    pub(crate) fn witness(&self) -> Witness<DB> {
+        Witness {
+            options: self.pool.connect_options(),
+            limit: self.wait_limit(),
+        }
     }
 
     /// How often a connection found dead at BEGIN is replaced: each of the pool's once, and

@@ -100,14 +100,6 @@ impl<DB: Dialect> Step<DB> {
             Self::Statement { .. } | Self::Stream { .. } | Self::Lock { .. } => Act::Preparation,
         }
     }
-
-    /// What has become of the transaction if it is over with this answer.
-    fn ended_by(&self, answer: &Result<Answer<DB>, sqlx::Error>) -> Completion {
-        match self {
-            Self::Commit => completion_of::<DB>(answer),
-            _ => Completion::RolledBack,
-        }
-    }
 }
 
 impl<DB: Dialect> Wire<DB> {
@@ -284,11 +276,17 @@ impl<DB: Dialect> Wire<DB> {
             Progress::Answered(report) => (report, None),
             Progress::Ended(report, lease) => (report, Some(lease)),
         };
-        let Report { result, failure } = report;
+        let Report {
+            result,
+            failure,
+            completion,
+        } = report;
         let Line::Busy(step) = std::mem::replace(&mut self.line, Line::Idle) else {
             return result;
         };
-        let ended = lease.is_some().then(|| step.ended_by(&result));
+        let ended = lease
+            .is_some()
+            .then(|| completion.unwrap_or(Completion::RolledBack));
         self.record(&step, &result, failure.as_ref(), ended);
         match (&step, lease) {
             (_, None) => {}
@@ -314,7 +312,7 @@ impl<DB: Dialect> Wire<DB> {
                 }
                 self.judge_statement(&level, function, failure);
             }
-            Step::Commit => self.completion = ended,
+            Step::Commit => self.completion = completion,
             Step::Statement { level, function }
             | Step::Stream {
                 level, function, ..
@@ -375,17 +373,6 @@ impl<DB: Dialect> Wire<DB> {
         {
             self.savepoints.truncate(position);
         }
-    }
-}
-
-/// What the answer to COMMIT says.
-fn completion_of<DB: Dialect>(answer: &Result<Answer<DB>, sqlx::Error>) -> Completion {
-    match answer {
-        Ok(_) => Completion::Committed,
-        Err(error) if DB::fault(error) == Fault::Connection || DB::ended_early(error) => {
-            Completion::Unknown
-        }
-        Err(_) => Completion::RolledBack,
     }
 }
 

@@ -29,6 +29,9 @@ pub trait Backend: Dialect {
     /// Whether there is a server, and so a wire, process ids and concurrent writers.
     const SERVER: bool;
 
+    /// Whether the server can be asked what became of a transaction that has ended.
+    const TELLS_FATES: bool;
+
     /// Lists every database of the server.
     #[doc(hidden)]
     const LIST_DATABASES: &'static str;

@@ -50,6 +50,7 @@ fn active_threads(status: &str) -> Vec<i64> {
 impl Backend for MySql {
     const LABEL: &'static str = "mysql";
     const SERVER: bool = true;
+    const TELLS_FATES: bool = false;
     const LIST_DATABASES: &'static str = "
         select cast(schema_name as char) from information_schema.schemata";
     const SERVER_VIEW: &'static str = "

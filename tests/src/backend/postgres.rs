@@ -36,6 +36,7 @@ async fn create(name: String, admin: PgConnectOptions) -> Result<Scratch<Postgre
 impl Backend for Postgres {
     const LABEL: &'static str = "postgres";
     const SERVER: bool = true;
+    const TELLS_FATES: bool = true;
     const LIST_DATABASES: &'static str = "select datname::text from pg_database";
     const SERVER_VIEW: &'static str = "
         select format('%s %s since %s: %s', pid, state, now() - state_change, query)

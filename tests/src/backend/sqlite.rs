@@ -39,6 +39,7 @@ async fn create(name: String) -> Result<Scratch<Sqlite>, sqlx::Error> {
 impl Backend for Sqlite {
     const LABEL: &'static str = "sqlite";
     const SERVER: bool = false;
+    const TELLS_FATES: bool = false;
     const LIST_DATABASES: &'static str = "select name from pragma_database_list";
     const SERVER_VIEW: &'static str = "select 'SQLite has no view of its connections'";
     const PID: &'static str = "select id from temp.identity";

@@ -8,7 +8,7 @@ mod relay;
 mod trap;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,6 +84,8 @@ struct Shared {
     round_trips: AtomicUsize,
     log: Mutex<Vec<(usize, String)>>,
     traps: Mutex<Vec<Armed>>,
+    /// Whether new connections are closed at once.
+    shut: AtomicBool,
 }
 
 impl Shared {
@@ -128,6 +130,9 @@ fn scrambled(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// One of the `cut` and `hold` methods of [`Proxy`].
+pub type Lay = fn(&Proxy, &str) -> Trap;
+
 /// A proxy in front of a server; it ends, and cuts its connections, when dropped.
 pub struct Proxy {
     port: u16,
@@ -150,6 +155,7 @@ impl Proxy {
             round_trips: AtomicUsize::new(0),
             log: Mutex::default(),
             traps: Mutex::default(),
+            shut: AtomicBool::new(false),
         });
         let accepting = tokio::spawn(accept(
             listener,
@@ -228,6 +234,37 @@ impl Proxy {
         self.arm(Moment::CutAfter, pattern)
     }
 
+    /// Passes the next message that matches on to the server and cuts the connection while it
+    /// is at work on it.
+    #[expect(clippy::must_use_candidate, reason = "it springs watched or not")]
+    pub fn cut_during(&self, pattern: &str) -> Trap {
+        self.arm(Moment::CutDuring, pattern)
+    }
+
+    /// Cuts the next message that matches in its middle, and the connection with it.
+    #[expect(clippy::must_use_candidate, reason = "it springs watched or not")]
+    pub fn cut_within(&self, pattern: &str) -> Trap {
+        self.arm(Moment::CutWithin, pattern)
+    }
+
+    /// Cuts the connection in the middle of the answer to the next message that matches.
+    #[expect(clippy::must_use_candidate, reason = "it springs watched or not")]
+    pub fn cut_answering(&self, pattern: &str) -> Trap {
+        self.arm(Moment::CutAnswering, pattern)
+    }
+
+    /// Takes the next message that matches and closes the client's side; the server goes on
+    /// waiting for it.
+    #[expect(clippy::must_use_candidate, reason = "it springs watched or not")]
+    pub fn swallow(&self, pattern: &str) -> Trap {
+        self.arm(Moment::Swallow, pattern)
+    }
+
+    /// Closes new connections at once, or lets them in again.
+    pub fn shut(&self, shut: bool) {
+        self.shared.shut.store(shut, Ordering::SeqCst);
+    }
+
     /// Keeps the next message that matches from the server until [`Trap::release`].
     #[must_use]
     pub fn hold_before(&self, pattern: &str) -> Trap {
@@ -268,6 +305,9 @@ async fn accept(listener: TcpListener, upstream: String, protocol: Protocol, sha
     let mut connections = JoinSet::new();
     let mut number = 0;
     while let Ok((client, _)) = listener.accept().await {
+        if shared.shut.load(Ordering::SeqCst) {
+            continue;
+        }
         let Ok(server) = TcpStream::connect(&upstream).await else {
             continue;
         };

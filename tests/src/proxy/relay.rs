@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
 
-use super::trap::{Armed, Moment};
+use super::trap::{Armed, HOLD_LIMIT, Moment};
 use super::{Protocol, Shared, event, mysql, postgres};
 
 /// An answer whose end we do not recognize is taken to be over after this silence.
@@ -43,8 +43,8 @@ pub(super) trait Wire: Send {
 /// Both directions run in one task, so that whatever makes it end closes both sockets.
 pub(super) async fn run(
     number: usize,
-    client: TcpStream,
-    server: TcpStream,
+    mut client: TcpStream,
+    mut server: TcpStream,
     protocol: Protocol,
     shared: Arc<Shared>,
 ) {
@@ -56,8 +56,8 @@ pub(super) async fn run(
     if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
         return;
     }
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
     let relay = Relay {
         number,
         wire: tokio::sync::Mutex::new(State {
@@ -67,10 +67,29 @@ pub(super) async fn run(
         }),
         shared,
     };
-    tokio::select! {
-        _ = relay.upwards(from_client, to_server) => {}
-        _ = relay.downwards(from_server, to_client) => {}
+    let end = tokio::select! {
+        end = relay.upwards(from_client, to_server) => end,
+        end = relay.downwards(from_server, to_client) => end,
+    };
+    if let Ok(End::Swallowed) = end {
+        drop(client);
+        // Whatever the server says, nobody hears it.
+        drop(
+            timeout(
+                HOLD_LIMIT,
+                tokio::io::copy(&mut server, &mut tokio::io::sink()),
+            )
+            .await,
+        );
     }
+}
+
+/// How one direction of a connection ends.
+enum End {
+    /// One side has closed it.
+    Closed,
+    /// A trap has closed the client's side only.
+    Swallowed,
 }
 
 struct State {
@@ -90,14 +109,14 @@ struct Relay {
 impl Relay {
     async fn upwards(
         &self,
-        mut client: OwnedReadHalf,
-        mut server: OwnedWriteHalf,
-    ) -> io::Result<()> {
+        mut client: ReadHalf<'_>,
+        mut server: WriteHalf<'_>,
+    ) -> io::Result<End> {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = client.read(&mut buffer).await?;
             if read == 0 {
-                return server.shutdown().await;
+                return server.shutdown().await.map(|()| End::Closed);
             }
             let messages = self
                 .wire
@@ -107,27 +126,31 @@ impl Relay {
                 .take_from_client(&buffer[..read]);
             let mut forward = Vec::new();
             let mut ends = false;
+            let mut cut = None;
             for message in messages {
                 let trap = message
                     .text
                     .as_deref()
                     .and_then(|text| self.shared.sprung(text));
-                if let Some(trap) = &trap
-                    && matches!(trap.moment, Moment::CutBefore | Moment::HoldBefore)
-                {
+                if let Some(trap) = trap.as_ref().filter(|trap| trap.moment.is_before()) {
+                    if trap.moment == Moment::CutWithin {
+                        forward.extend(&message.bytes[..message.bytes.len() / 2]);
+                    }
                     // What came before it in the same packet is the server's already.
                     self.send(&mut server, &mut forward).await?;
                     trap.spring();
-                    if trap.moment == Moment::CutBefore {
-                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    match trap.moment {
+                        Moment::HoldBefore => trap.released().await,
+                        Moment::Swallow => return Ok(End::Swallowed),
+                        _ => return Err(io::ErrorKind::ConnectionAborted.into()),
                     }
-                    trap.released().await;
                 }
                 let mut state = self.wire.lock().await;
                 state.awaiting |= message.answered;
-                if trap.is_some() {
-                    state.after = trap
-                        .filter(|trap| matches!(trap.moment, Moment::CutAfter | Moment::HoldAfter));
+                match trap {
+                    Some(trap) if trap.moment.is_after() => state.after = Some(trap),
+                    Some(trap) if trap.moment == Moment::CutDuring => cut = Some(trap),
+                    _ => {}
                 }
                 drop(state);
                 if let Some(text) = message.text {
@@ -138,6 +161,10 @@ impl Relay {
             }
             self.dally(ends).await;
             self.send(&mut server, &mut forward).await?;
+            if let Some(trap) = cut {
+                trap.spring();
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
         }
     }
 
@@ -149,7 +176,7 @@ impl Relay {
         }
     }
 
-    async fn send(&self, server: &mut OwnedWriteHalf, bytes: &mut Vec<u8>) -> io::Result<()> {
+    async fn send(&self, server: &mut WriteHalf<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
         server.write_all(bytes).await?;
         bytes.clear();
         Ok(())
@@ -157,15 +184,15 @@ impl Relay {
 
     async fn downwards(
         &self,
-        mut server: OwnedReadHalf,
-        mut client: OwnedWriteHalf,
-    ) -> io::Result<()> {
+        mut server: ReadHalf<'_>,
+        mut client: WriteHalf<'_>,
+    ) -> io::Result<End> {
         let shape = self.shared.shape;
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = server.read(&mut buffer).await?;
             if read == 0 {
-                return client.shutdown().await;
+                return client.shutdown().await.map(|()| End::Closed);
             }
             let after = {
                 let mut state = self.wire.lock().await;
@@ -179,10 +206,14 @@ impl Relay {
             if let Some(trap) = after {
                 self.read_to_end_of_answer(&mut server, &mut answer).await?;
                 trap.spring();
-                if trap.moment == Moment::CutAfter {
-                    return Err(io::ErrorKind::ConnectionAborted.into());
+                match trap.moment {
+                    Moment::HoldAfter => trap.released().await,
+                    Moment::CutAnswering => {
+                        client.write_all(&answer[..answer.len() / 2]).await?;
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
+                    _ => return Err(io::ErrorKind::ConnectionAborted.into()),
                 }
-                trap.released().await;
             }
             self.dally(false).await;
             for piece in answer.chunks(shape.chunk) {
@@ -196,7 +227,7 @@ impl Relay {
 
     async fn read_to_end_of_answer(
         &self,
-        server: &mut OwnedReadHalf,
+        server: &mut ReadHalf<'_>,
         answer: &mut Vec<u8>,
     ) -> io::Result<()> {
         while !self.wire.lock().await.wire.is_whole(answer) {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::event;
 
 /// A held message goes on after this time in any case: a test must not hang on it.
-const HOLD_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const HOLD_LIMIT: Duration = Duration::from_secs(30);
 
 /// A message that does not come within this time does not come.
 const CATCH_LIMIT: Duration = Duration::from_secs(10);
@@ -16,7 +16,11 @@ const CATCH_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     CutBefore,
+    CutWithin,
+    CutDuring,
+    CutAnswering,
     CutAfter,
+    Swallow,
     HoldBefore,
     HoldAfter,
 }
@@ -26,6 +30,21 @@ enum State {
     Armed,
     Sprung,
     Released,
+}
+
+impl Moment {
+    /// Whether the server does not get the message, or not yet, or not whole.
+    pub(super) fn is_before(self) -> bool {
+        matches!(
+            self,
+            Self::CutBefore | Self::CutWithin | Self::HoldBefore | Self::Swallow
+        )
+    }
+
+    /// Whether it comes with the answer.
+    pub(super) fn is_after(self) -> bool {
+        matches!(self, Self::CutAnswering | Self::CutAfter | Self::HoldAfter)
+    }
 }
 
 /// The relay's half.

@@ -14,7 +14,7 @@ use tokio::sync::{Barrier, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tx_runtime::{Db, Error, Propagation, TransactionOptions, transactional};
-use tx_tests::{Backend, Bed, Proxy, Shape, Trap, case, pending_once, poll_n};
+use tx_tests::{Backend, Bed, Lay, Proxy, Shape, Trap, case, pending_once, poll_n};
 
 const NEW: TransactionOptions = TransactionOptions::new()
     .propagation(Propagation::RequiresNew)
@@ -186,7 +186,7 @@ case! {
     "a scope dropped while COMMIT is on its way is committed, and its connection clean";
     async fn<B>(bed, proxy) {
         let (before, after) = (Proxy::hold_before, Proxy::hold_after);
-        for (id, lay) in [(1, before as fn(&Proxy, &str) -> Trap), (2, after)] {
+        for (id, lay) in [(1, before as Lay), (2, after)] {
             let trap = lay(proxy, "COMMIT");
             drop_in_flight(add(&bed.db, id), &trap).await;
             bed.db.drain().await;
@@ -217,7 +217,7 @@ case! {
     async fn<B>(bed, proxy) {
         for (word, nested) in [("ROLLBACK", false), ("ROLLBACK TO", true), ("ROLLBACK", true)] {
             let (before, after) = (Proxy::hold_before, Proxy::hold_after);
-            for lay in [before as fn(&Proxy, &str) -> Trap, after] {
+            for lay in [before as Lay, after] {
                 let trap = lay(proxy, word);
                 let failing = bed.db.transaction(async || {
                     bed.insert(1).await?;

@@ -1,6 +1,7 @@
 //! What goes wrong in BEGIN, COMMIT, ROLLBACK and on the connection, and what it is called.
 
 use std::any::Any;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,7 +13,7 @@ use tx_runtime::{
     CauseKind, Db, Error, Isolation, MySqlDb, Outcome, PgDb, Propagation, SqliteDb,
     TransactionOptions, Tx, transactional,
 };
-use tx_tests::{Backend, Bed, Proxy, case};
+use tx_tests::{Backend, Bed, Lay, Proxy, case};
 
 /// The error of a service.
 #[derive(Debug)]
@@ -170,27 +171,221 @@ fn assert_unknown(error: &Error) {
     assert!(error.to_string().contains("`add`"), "{error}");
 }
 
+/// It is certain that nothing is stored, although the server did not answer.
+fn assert_not_stored(error: &Error) {
+    assert!(matches!(error, Error::Commit { .. }), "{error:?}");
+    assert_eq!(error.outcome(), Outcome::RolledBack);
+    assert!(error.is_retryable());
+}
+
 case! {
     f_04 on postgres, mysql; pool = 1;
-    "a COMMIT that was lost on its way to the server is of unknown outcome";
+    "a COMMIT lost on its way is told as rolled back where the server can say so, else as unknown";
     async fn<B>(bed, proxy) {
-        let trap = proxy.cut_before("COMMIT");
-        assert_unknown(&add(&bed.db, 1).await.unwrap_err());
+        let lays: [(&str, Lay); 2] =
+            [("before", Proxy::cut_before), ("within", Proxy::cut_within)];
+        for (place, lay) in lays {
+            proxy.clear();
+            let trap = lay(proxy, "COMMIT");
+            let told = add(&bed.db, 1).await.unwrap_err();
+            if B::TELLS_FATES { assert_not_stored(&told) } else { assert_unknown(&told) }
+            assert!(trap.has_sprung(), "{place}");
+            assert!(bed.rows().await.is_empty(), "{place}");
+            assert_eq!(add(&bed.db, 1).await.unwrap(), "added");
+            let events = proxy.events();
+            let [lost, begun, committed] = events.as_slice() else { panic!("{events:?}") };
+            assert_ne!(lost.0, begun.0, "the lost connection is not used again");
+            assert_eq!(begun.0, committed.0);
+            bed.control("delete from t").await;
+        }
+    }
+}
+
+case! {
+    f_04_unanswered on postgres; pool = 1;
+    "a server that does not notice that COMMIT will never come is told to give the transaction up";
+    async fn<B>(bed, proxy) {
+        let trap = proxy.swallow("COMMIT");
+        let told = add(&bed.db, 1).await.unwrap_err();
         assert!(trap.has_sprung());
+        assert_not_stored(&told);
+        assert_eq!(bed.open_transactions().await, 0);
         assert!(bed.rows().await.is_empty());
         assert_eq!(add(&bed.db, 1).await.unwrap(), "added");
-        let connections: Vec<_> = proxy.events().into_iter().map(|(connection, _)| connection).collect();
-        assert_eq!(connections, [0, 1, 1], "the lost connection is not used again");
+    }
+}
+
+case! {
+    f_04_read_only on postgres, mysql; pool = 1;
+    "a lost answer leaves no doubt about a transaction that could not write";
+    async fn<B>(bed, proxy) {
+        for lay in [Proxy::cut_before as Lay, Proxy::cut_after] {
+            let trap = lay(proxy, "COMMIT");
+            let read_only = TransactionOptions::new().read_only();
+            let told = bed.db.transaction_with(read_only, async || Ok::<_, Error>(bed.visible().await?));
+            assert_not_stored(&told.await.unwrap_err());
+            assert!(trap.has_sprung());
+        }
     }
 }
 
 case! {
     f_05 on postgres, mysql; pool = 1;
-    "a COMMIT whose answer was lost is of unknown outcome, though it took effect";
+    "a COMMIT whose answer was lost is told as committed where the server can say so, else as unknown";
     async fn<B>(bed, proxy) {
-        let trap = proxy.cut_after("COMMIT");
-        assert_unknown(&add(&bed.db, 1).await.unwrap_err());
-        assert!(trap.has_sprung());
+        let lays: [(i64, Lay); 2] =
+            [(1, Proxy::cut_after), (2, Proxy::cut_answering)];
+        for (id, lay) in lays {
+            let trap = lay(proxy, "COMMIT");
+            let told = add(&bed.db, id).await;
+            if B::TELLS_FATES {
+                assert_eq!(told.unwrap(), "added");
+            } else {
+                assert_unknown(&told.unwrap_err());
+            }
+            assert!(trap.has_sprung());
+        }
+        assert_eq!(bed.rows().await, [1, 2]);
+    }
+}
+
+case! {
+    f_05_at_work on postgres; pool = 1;
+    "the fate of a COMMIT that the server still works on is waited for";
+    async fn<B>(bed, proxy) {
+        bed.control_raw(
+            "create function slow() returns trigger language plpgsql as
+             $$ begin perform pg_advisory_xact_lock(17); return null; end $$;
+             create constraint trigger slow after insert on t deferrable initially deferred
+             for each row execute function slow();
+             select pg_advisory_lock(17)",
+        )
+        .await;
+        let trap = proxy.cut_during("COMMIT");
+        let mut told = pin!(add(&bed.db, 1));
+        tokio::select! {
+            told = &mut told => panic!("it was told before it was known: {told:?}"),
+            // It is asked for, in vain so far.
+            () = async {
+                trap.sprung().await;
+                while !proxy.log().iter().any(|(_, sql)| sql.contains("pg_xact_status")) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            } => {}
+        }
+        assert!(bed.rows().await.is_empty());
+        bed.control_raw("select pg_advisory_unlock(17)").await;
+        assert_eq!(told.await.unwrap(), "added");
+        assert_eq!(bed.rows().await, [1]);
+    }
+}
+
+case! {
+    f_05_unreachable on postgres; bed = Bed::<B>::impatient(1);
+    "what cannot be asked for in time stays unknown";
+    async fn<B>(bed, proxy) {
+        for (id, lay) in [(1, Proxy::cut_after as Lay), (2, Proxy::cut_before)] {
+            let trap = lay(proxy, "COMMIT");
+            let told = bed.db.transaction(async || {
+                let told = insert(&bed.db, id).await;
+                proxy.shut(true);
+                told
+            });
+            let told = told.await.unwrap_err();
+            proxy.shut(false);
+            assert!(trap.has_sprung());
+            assert!(matches!(told, Error::CommitUnknown { .. }), "{told:?}");
+            assert_eq!(told.outcome(), Outcome::Unknown);
+        }
+        assert_eq!(bed.rows().await, [1]);
+    }
+}
+
+case! {
+    f_05_ended on postgres; pool = 1;
+    "an administrator who ends the connection while it commits has it told what became of that";
+    async fn<B>(bed, proxy) {
+        bed.control_raw(
+            "create function ends() returns trigger language plpgsql as
+             $$ begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$;
+             create constraint trigger ends after insert on t deferrable initially deferred
+             for each row execute function ends()",
+        )
+        .await;
+        let told = add(&bed.db, 1).await.unwrap_err();
+        assert_not_stored(&told);
+        let Error::Commit { source, .. } = &told else { unreachable!() };
+        let code = source.as_database_error().and_then(DatabaseError::code);
+        assert_eq!(code.as_deref(), Some("57P01"));
+        assert!(bed.rows().await.is_empty());
+        // And so between two statements of the message.
+        bed.control_raw("drop trigger ends on t").await;
+        let trap = proxy.hold_before("COMMIT");
+        let (told, ()) = tokio::join!(
+            bed.db.transaction(async || {
+                insert(&bed.db, 1).await?;
+                Ok(bed.pid().await?)
+            }),
+            async {
+                trap.sprung().await;
+                let [pid] = bed.control_ints("select pid::bigint from pg_stat_activity where state = 'idle in transaction' and datname = current_database()").await[..] else {
+                    panic!("one is in a transaction")
+                };
+                bed.kill(pid).await;
+                trap.release();
+            },
+        );
+        assert_not_stored(&told.unwrap_err());
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+/// On PostgreSQL, with a function in the way of the one that opens locks.
+async fn obstructed<B: Backend>() -> Option<Bed<B>> {
+    let pool = |pool: PoolOptions<B>| {
+        pool.after_connect(|connection, _| {
+            Box::pin(async move {
+                if B::TELLS_FATES {
+                    let path = "set search_path = obstacle, pg_catalog, public";
+                    B::raw(B::on(connection), path).await?;
+                }
+                Ok(())
+            })
+        })
+    };
+    Bed::build(pool, |builder| builder).await
+}
+
+case! {
+    f_05_behind on postgres, mysql; bed = obstructed::<B>();
+    "a failure behind COMMIT in the same message does not pass for a refused COMMIT";
+    async fn<B>(bed) {
+        let work = async || {
+            insert(&bed.db, 1).await?;
+            if !B::TELLS_FATES {
+                B::raw(&bed.db, "set @tx_work = 'no number'").await?;
+            }
+            Ok::<_, Error>("added")
+        };
+        let options = TransactionOptions::new().name("add");
+        let told = if B::TELLS_FATES {
+            bed.control_raw(
+                "create schema obstacle;
+                 create function obstacle.pg_advisory_unlock(bigint) returns boolean
+                 language plpgsql as $$ begin raise 'obstructed'; end $$",
+            )
+            .await;
+            let locked = options.isolation(Isolation::Serializable).lock("k");
+            bed.db.transaction_with(locked, work).await
+        } else {
+            // Behind COMMIT the limits of the scope are undone.
+            bed.db.transaction_with(options.timeout(Duration::from_mins(1)), work).await
+        };
+        if B::TELLS_FATES {
+            assert_eq!(told.unwrap(), "added");
+        } else {
+            assert_unknown(&told.unwrap_err());
+        }
         assert_eq!(bed.rows().await, [1]);
     }
 }

@@ -10,7 +10,7 @@ use tx_runtime::{
     Completion, Error, HookFailure, HookKind, Isolation, Outcome, Propagation, TransactionOptions,
     hook_failures,
 };
-use tx_tests::{Backend, Bed, case, pending_once};
+use tx_tests::{Backend, Bed, Lay, Proxy, case, pending_once};
 
 /// What happened, in order.
 #[derive(Clone, Default)]
@@ -825,19 +825,57 @@ case! {
 }
 
 case! {
-    h_40 on postgres, mysql;
-    "a lost answer to COMMIT is Unknown: neither after_commit nor after_rollback runs";
+    h_40 on postgres, mysql; bed = Bed::<B>::impatient(1);
+    "where nobody can say what became of COMMIT, neither after_commit nor after_rollback runs";
     async fn<B>(bed, proxy) {
         let log = Log::default();
         let trap = proxy.cut_after("COMMIT");
         let told = bed.db.transaction(async || {
             bed.insert(1).await?;
+            proxy.shut(true);
             logs_all(bed, &log, "a")
         });
         let told = told.await;
+        proxy.shut(false);
         assert!(trap.has_sprung());
         assert!(matches!(told, Err(Error::CommitUnknown { .. })), "{told:?}");
         assert_eq!(log.take(), ["before a", "completion a Unknown"]);
+    }
+}
+
+case! {
+    h_40_resolved on postgres;
+    "after a lost answer the hooks learn what the server says became of COMMIT";
+    async fn<B>(bed, proxy) {
+        let log = Log::default();
+        let lays: [(i64, Lay, &[&str]); 2] = [
+            (1, Proxy::cut_after, &["before a", "commit a", "completion a Committed"]),
+            (2, Proxy::cut_before, &["before a", "rollback a", "completion a RolledBack"]),
+        ];
+        for dropped in [false, true] {
+            for (id, lay, expected) in lays {
+                bed.control("delete from t").await;
+                let trap = lay(proxy, "COMMIT");
+                let scope = bed.db.transaction(async || {
+                    bed.insert(id).await?;
+                    logs_all(bed, &log, "a")
+                });
+                if dropped {
+                    tokio::select! {
+                        biased;
+                        // The caller is gone before the server is asked, or while it is.
+                        () = trap.sprung() => {}
+                        _ = scope => {}
+                    }
+                    bed.db.drain().await;
+                } else {
+                    assert_eq!(scope.await.is_ok(), id == 1);
+                }
+                assert!(trap.has_sprung());
+                assert_eq!(log.take(), expected);
+                assert_eq!(bed.rows().await == [1], id == 1);
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tx_runtime::{
     Db, Error, Isolation, LocalLocks, Lock, Propagation, TransactionOptions, transactional,
 };
-use tx_tests::{Backend, Bed, case, poll_n};
+use tx_tests::{Backend, Bed, Lay, Proxy, case, poll_n};
 
 use crate::lease::Leases;
 
@@ -413,8 +413,8 @@ case! {
 // ----- unknown outcomes and leases ---------------------------------------------------------
 
 case! {
-    l_09 on postgres, mysql;
-    "after a COMMIT without an answer the lock is not opened but left to its lease or session";
+    l_09 on postgres, mysql; bed = Bed::<B>::impatient(4);
+    "after a COMMIT of which nobody knows what became the lock is not opened but left to its lease or session";
     async fn<B>(bed, proxy) {
         let started = Instant::now();
         let leases = Leases::default();
@@ -423,9 +423,12 @@ case! {
         for (id, lock) in [(1, Lock::key("leased").on(&leases)), (2, local.clone()), (3, Lock::key("server"))] {
             proxy.cut_after("COMMIT");
             let unknown = bed.db.transaction_with(NEW.lock(lock), async || {
-                Ok::<_, Error>(bed.insert(id).await?)
+                bed.insert(id).await?;
+                proxy.shut(true);
+                Ok::<_, Error>(())
             });
             let unknown = unknown.await.unwrap_err();
+            proxy.shut(false);
             assert!(matches!(unknown, Error::CommitUnknown { .. }), "{unknown:?}");
         }
         assert!(started.elapsed() < DOUBT, "it is said when it is known, not when the lock opens");
@@ -436,6 +439,29 @@ case! {
         // The session was closed with its connection, and the server knows the outcome.
         opens(bed, &Lock::key("server")).await;
         assert!(bed.lock_holders("server").await.is_empty());
+        assert_eq!(bed.rows().await, [1, 2, 3]);
+    }
+}
+
+case! {
+    l_09_resolved on postgres;
+    "after a COMMIT whose fate the server has told the lock opens at once";
+    async fn<B>(bed, proxy) {
+        let leases = Leases::default();
+        bed.db.create_fence_table().await.unwrap();
+        let locks = [Lock::key("leased").on(&leases), Lock::key("local").on(&LocalLocks::new()), Lock::key("server")];
+        for (id, lock) in (1..).zip(locks) {
+            for lay in [Proxy::cut_before as Lay, Proxy::cut_after] {
+                let trap = lay(proxy, "COMMIT");
+                let told = bed.db.transaction_with(NEW.lock(lock.clone()), async || {
+                    Ok::<_, Error>(bed.insert(id).await?)
+                });
+                let told = told.await;
+                assert!(trap.has_sprung());
+                assert_eq!(bed.rows().await.contains(&id), told.is_ok());
+                assert!(is_open(bed, &lock).await, "{id}: {told:?}");
+            }
+        }
         assert_eq!(bed.rows().await, [1, 2, 3]);
     }
 }

@@ -205,16 +205,19 @@ case! {
 
 case! {
     r_05_lost on postgres, mysql;
-    "an error that should commit becomes CommitUnknown when the connection is lost there";
+    "an error that should commit is not told alone when the connection is lost there";
     async fn<B>(bed, proxy) {
         let trap = proxy.cut_before("COMMIT");
         let failed = lenient(bed, 1, Err::<(), _>(Refusal::benign())).await;
         assert!(trap.has_sprung());
-        let Err(Refusal::Transaction(error @ Error::CommitUnknown { .. })) = failed else {
-            panic!("{failed:?}");
+        let Err(Refusal::Transaction(error)) = failed else { panic!("{failed:?}") };
+        let outcome = match &error {
+            Error::Commit { .. } if B::TELLS_FATES => Outcome::RolledBack,
+            Error::CommitUnknown { .. } if !B::TELLS_FATES => Outcome::Unknown,
+            other => panic!("{other:?}"),
         };
         assert!(error.to_string().contains("benign: known already"), "{error}");
-        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(error.outcome(), outcome);
         assert!(bed.rows().await.is_empty());
     }
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tx_runtime::{Db, Error, Isolation, TransactionOptions};
-use tx_tests::{Backend, Bed, Proxy, Shape, case};
+use tx_tests::{Backend, Bed, Proxy, case};
 
 use crate::setup::{KEY, LONG, PATIENCE, SHORT, Setup, fenced, k, until};
 
 /// As [`fenced`], with the pool's connections through a proxy.
 async fn fenced_and_proxied<B: Backend>() -> Option<(Bed<B>, Proxy)> {
-    let (bed, proxy) = Bed::<B>::proxied(2, Shape::WHOLE).await?;
+    let (bed, proxy) = Bed::<B>::impatient(2).await?;
     bed.control_raw(Db::<B>::fence_table()).await;
     Some((bed, proxy))
 }
@@ -103,10 +103,17 @@ case! {
                 _ => proxy.cut_after("COMMIT"),
             };
             let unknown = bed.db.locked(k(&setup.here), async || {
-                bed.db.transaction(async || Ok::<_, Error>(bed.insert(id).await?)).await
+                let work = async || {
+                    bed.insert(id).await?;
+                    // Nobody can be asked.
+                    proxy.shut(true);
+                    Ok::<_, Error>(())
+                };
+                bed.db.transaction(work).await
             });
-            // The caller is told at once.
+            // The caller is told before the lease ends.
             let error = timeout(PATIENCE, unknown).await.unwrap().unwrap_err();
+            proxy.shut(false);
             assert!(matches!(error, Error::CommitUnknown { .. }), "{error}");
             assert!(trap.has_sprung());
             // Renewed last before COMMIT; from here on the lease only gets shorter.

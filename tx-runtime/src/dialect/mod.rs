@@ -53,6 +53,18 @@ pub enum Fault {
     Connection,
 }
 
+/// What has become of a transaction whose connection is lost.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Committed,
+    RolledBack,
+    /// The server is still at it, or has not noticed that the connection is lost.
+    Open,
+    /// The server does not know, or not any more.
+    Forgotten,
+}
+
 /// What a statement would do to a transaction behind its scope's back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interference {
@@ -141,14 +153,26 @@ pub trait Dialect: Driver + TicketWords + sealed::Sealed {
     #[doc(hidden)]
     const READ_ONLY_SAVEPOINT: Option<&'static str>;
 
+    /// What the fate of a transaction can be asked for by.
+    #[doc(hidden)]
+    type Receipt: Send + Sync + 'static;
+
     /// Begins a transaction with what [`begin_sql`](Self::begin_sql) gave.
     #[doc(hidden)]
     fn begin(
         connection: &mut Self::Connection,
         sql: SqlStr,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
-        Self::control(connection, sql)
-    }
+    ) -> impl Future<Output = Result<Option<Self::Receipt>, sqlx::Error>> + Send;
+
+    /// Asks on another connection what has become of the transaction of `receipt`.
+    ///
+    /// `impatient`: the server is to give it up, if it waits for a connection that is lost.
+    #[doc(hidden)]
+    fn fate(
+        connection: &mut Self::Connection,
+        receipt: &Self::Receipt,
+        impatient: bool,
+    ) -> impl Future<Output = Result<Fate, sqlx::Error>> + Send;
 
     /// Commits with [`COMMIT`](Self::COMMIT), and what is to be sent before and behind it: the
     /// server commits if what is before it has not failed, and does what is behind it if it
@@ -225,6 +249,12 @@ pub trait Dialect: Driver + TicketWords + sealed::Sealed {
     /// Whether `error`, answered to COMMIT, says that the transaction had ended before.
     #[doc(hidden)]
     fn ended_early(error: &sqlx::Error) -> bool;
+
+    /// Whether `error`, answered to COMMIT, leaves it open whether the transaction was stored.
+    ///
+    /// `behind`: something was sent behind COMMIT in the same message, and may be what failed.
+    #[doc(hidden)]
+    fn may_have_committed(error: &sqlx::Error, behind: bool) -> bool;
 
     /// Whether `error`, answered to BEGIN, says that somebody left a transaction open on the
     /// connection.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cause::{Cause, CauseKind};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Fault};
 use crate::error::{Error, Outcome};
 use crate::hook::Completion;
 use crate::level::Level;
@@ -94,9 +94,10 @@ pub(super) async fn commit<DB: Dialect>(
 fn judge<DB: Dialect>(verdict: Verdict, function: Site, meant: Meant) -> Result<(), Error> {
     match verdict {
         Verdict::Committed => Ok(()),
-        Verdict::Refused(source) => Err(Error::Commit {
+        Verdict::RolledBack(source) => Err(Error::Commit {
             function,
-            retryable: DB::is_retryable(&source),
+            // A connection that was lost on the way says nothing against another one.
+            retryable: DB::is_retryable(&source) || DB::fault(&source) == Fault::Connection,
             source,
             meant: meant.into_text(),
         }),

@@ -89,10 +89,10 @@ pub(crate) struct Transaction<DB: Dialect> {
     adopted: Adopted,
 }
 
-/// How COMMIT was answered.
+/// What became of COMMIT, and the error that came instead of a good answer.
 pub(crate) enum Verdict {
     Committed,
-    Refused(sqlx::Error),
+    RolledBack(sqlx::Error),
     EndedEarly(sqlx::Error),
     Unknown(sqlx::Error),
     /// Refused, because of a lock that is held no longer.
@@ -378,16 +378,14 @@ impl<DB: Dialect> Transaction<DB> {
             // Before it is sent: the caller may be gone when it is answered.
             own_writes::note(self.source.id());
         }
-        let answer = wire
-            .perform(Step::Commit, Operation::Task(Task::Commit(proofs)))
-            .await;
-        let mut verdict = Verdict::of::<DB>(answer.map(drop));
+        let answer = wire.perform(Step::Commit, self.committing(proofs)).await;
+        let mut verdict = Verdict::of::<DB>(answer.map(drop), wire.completion());
         if let Verdict::Unknown(_) = verdict {
             self.adopted.doubt();
         }
         // Back in the pool, since another one may be needed to ask.
         drop(wire.take_ended());
-        if let Verdict::Refused(error) = &verdict
+        if let Verdict::RolledBack(error) = &verdict
             && let Some(lost) = self.lost_lock(error).await
         {
             verdict = Verdict::LockLost(lost);
@@ -398,6 +396,14 @@ impl<DB: Dialect> Transaction<DB> {
             let _ = held.open(owner).await;
         }
         Ok(verdict)
+    }
+
+    fn committing(&self, proofs: String) -> Operation<DB> {
+        Operation::Commit {
+            proofs,
+            read_only: self.info.is_read_only(),
+            witness: self.used_source().witness(),
+        }
     }
 
     /// Rolls back, if there is anything to roll back, and returns when that is certain.
@@ -531,12 +537,12 @@ impl<DB: Dialect> fmt::Debug for Transaction<DB> {
 }
 
 impl Verdict {
-    fn of<DB: Dialect>(answer: Result<(), sqlx::Error>) -> Self {
+    fn of<DB: Dialect>(answer: Result<(), sqlx::Error>, completion: Option<Completion>) -> Self {
         match answer {
             Ok(()) => Self::Committed,
-            Err(error) if DB::fault(&error) == Fault::Connection => Self::Unknown(error),
+            Err(error) if completion == Some(Completion::RolledBack) => Self::RolledBack(error),
             Err(error) if DB::ended_early(&error) => Self::EndedEarly(error),
-            Err(error) => Self::Refused(error),
+            Err(error) => Self::Unknown(error),
         }
     }
 }

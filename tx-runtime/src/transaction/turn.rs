@@ -10,8 +10,9 @@ use std::time::Instant;
 use tokio::sync::futures::Notified;
 
 use super::{Transaction, Turn};
-use crate::dialect::{Dialect, Fault};
+use crate::dialect::Dialect;
 use crate::error::Error;
+use crate::hook::Completion;
 use crate::level::Level;
 use crate::site::Site;
 use crate::wire::Wire;
@@ -133,7 +134,8 @@ impl<DB: Dialect> Transaction<DB> {
         let committing = wire.is_committing();
         // A statement's error is on record: it doomed the level it belongs to.
         let ended = wire.finish().await;
-        if committing && ended.is_err_and(|error| DB::fault(&error) == Fault::Connection) {
+        let unknown = wire.completion() == Some(Completion::Unknown);
+        if committing && unknown && ended.is_err_and(|error| !DB::ended_early(&error)) {
             self.adopted.doubt();
         }
         wire

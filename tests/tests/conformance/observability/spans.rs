@@ -222,14 +222,19 @@ case! {
 }
 
 case! {
-    b_06_unknown on postgres, mysql; pool = 1;
+    b_06_unknown on postgres, mysql; bed = Bed::<B>::impatient(1);
     "an unknown outcome is one in both spans, and an event of level ERROR";
     async fn<B>(bed, proxy) {
         let recorder = Recorder::default();
         proxy.cut_after("COMMIT");
         recorder.record(async {
-            let lost = bed.db.transaction(async || Ok::<_, Error>(bed.insert(1).await?));
+            let lost = bed.db.transaction(async || {
+                bed.insert(1).await?;
+                proxy.shut(true);
+                Ok::<_, Error>(())
+            });
             lost.await.unwrap_err();
+            proxy.shut(false);
         }).await;
         assert_eq!(recorder.values("scope", "outcome"), ["unknown"]);
         assert_eq!(recorder.values("transaction", "outcome"), ["unknown"]);

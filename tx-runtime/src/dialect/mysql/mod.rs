@@ -6,6 +6,7 @@ mod lock;
 mod revision;
 mod ticket;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use sqlx::{ConnectOptions, Connection, MySql, MySqlConnection, Row, SqlSafeStr, 
 
 use super::sql::{self, Words, is_one_of};
 use super::{
-    Concurrency, Dialect, Fault, GRACE, Interference, LockMessages, LockTime, Options,
-    driver_independent_fault, own_sql,
+    Concurrency, Dialect, Driver, Fate, Fault, GRACE, Interference, LockMessages, LockTime,
+    Options, TicketWords as _, driver_independent_fault, own_sql,
 };
 #[cfg(feature = "history")]
 use crate::dialect::history::{
@@ -29,6 +30,9 @@ const LOCK_WAIT_TIMEOUT: u16 = 1205;
 const LOCK_NOWAIT: u16 = 3572;
 const NO_SUCH_SAVEPOINT: u16 = 1305;
 const NO_SUCH_TABLE: u16 = 1146;
+const INTERRUPTED: u16 = 1317;
+const STATEMENT_TIMEOUT: u16 = 1969;
+const EXECUTION_TIMEOUT: u16 = 3024;
 
 fn number(error: &sqlx::Error) -> Option<u16> {
     let database = error.as_database_error()?;
@@ -126,6 +130,24 @@ impl Dialect for MySql {
         begin_sql(terms.isolation).into_sql_str()
     }
 
+    /// There is none: neither MySQL nor MariaDB keeps what became of a transaction that has ended.
+    type Receipt = Infallible;
+
+    async fn begin(
+        connection: &mut MySqlConnection,
+        sql: SqlStr,
+    ) -> Result<Option<Infallible>, sqlx::Error> {
+        Self::control(connection, sql).await.map(|()| None)
+    }
+
+    async fn fate(
+        _: &mut MySqlConnection,
+        receipt: &Infallible,
+        _: bool,
+    ) -> Result<Fate, sqlx::Error> {
+        match *receipt {}
+    }
+
     const READ_ONLY_SAVEPOINT: Option<&'static str> = None;
 
     /// The server's thread.
@@ -187,6 +209,18 @@ impl Dialect for MySql {
 
     fn ended_early(error: &sqlx::Error) -> bool {
         number(error) == Some(NO_SUCH_SAVEPOINT)
+    }
+
+    fn may_have_committed(error: &sqlx::Error, behind: bool) -> bool {
+        if Self::is_retryable(error) || Self::lacks_rows(error) {
+            // Nothing behind COMMIT fails with these.
+            return false;
+        }
+        match number(error) {
+            // It was told to stop, which it may have heard after it had committed.
+            Some(INTERRUPTED | STATEMENT_TIMEOUT | EXECUTION_TIMEOUT) => true,
+            _ => behind || Self::fault(error) == Fault::Connection,
+        }
     }
 
     fn found_open_transaction(_: &sqlx::Error) -> bool {

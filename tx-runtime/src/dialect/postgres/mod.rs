@@ -3,24 +3,27 @@
 #[cfg(feature = "history")]
 mod history;
 mod lock;
+mod receipt;
 mod revision;
 mod ticket;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row, SqlSafeStr, SqlStr};
 
+use self::receipt::{Receipt, receipt};
 use super::{
-    Concurrency, Dialect, Fault, GRACE, Interference, LockMessages, LockTime, Options,
-    driver_independent_fault, own_sql, sql,
+    Concurrency, Dialect, Driver, Fate, Fault, GRACE, Interference, LockMessages, LockTime,
+    Options, TicketWords as _, driver_independent_fault, own_sql, sql,
 };
 #[cfg(feature = "history")]
 use crate::dialect::history::{
     Blueprint, Damage, Place, Reader, Relation, Repair, Survey, TableName,
 };
 use crate::options::{Isolation, Terms};
+use crate::prepared::Prepared;
 
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
@@ -52,11 +55,13 @@ fn lost_connection(code: &str) -> bool {
 /// Whether a backslash quotes the next character inside a string, by default.
 const BACKSLASHES: bool = false;
 
+// BEGIN inside a transaction that somebody left open on the connection only warns; there now()
+// is older than this message, and the cast fails.
+
+/// One message that begins a transaction which stores nothing. No column and no row: nothing to
+/// decode.
 fn begin_sql(isolation: Option<Isolation>) -> &'static str {
     match isolation {
-        // BEGIN inside a transaction that somebody left open on the connection only
-        // warns; there now() is older than this message, and the cast fails. No column
-        // and no row: nothing to decode.
         None => {
             "BEGIN; SELECT WHERE (CASE WHEN now() = statement_timestamp() THEN '1' ELSE 'tx_runtime: left open' END)::int = 0"
         }
@@ -78,12 +83,37 @@ fn begin_sql(isolation: Option<Isolation>) -> &'static str {
     }
 }
 
-fn begin_text(terms: Terms) -> String {
-    let sql = begin_sql(terms.isolation);
-    if terms.read_only {
-        return sql.replacen("BEGIN", "BEGIN READ ONLY", 1);
+/// The same for one that may write, with its [`Receipt`]; a standby gives none.
+///
+/// The receipt fixes the snapshot of the levels that keep one; the first statement, for whose
+/// sake the transaction begins, comes right behind.
+fn begin_writing_sql(isolation: Option<Isolation>) -> &'static str {
+    macro_rules! begin {
+        ($level:literal) => {
+            concat!(
+                "BEGIN",
+                $level,
+                "; SELECT ",
+                receipt!(),
+                " WHERE (CASE WHEN now() <> statement_timestamp() THEN 'tx_runtime: left open' \
+                 WHEN pg_is_in_recovery() THEN '0' ELSE '1' END)::int = 1"
+            )
+        };
     }
-    sql.to_owned()
+    match isolation {
+        None => begin!(""),
+        Some(Isolation::ReadUncommitted) => begin!(" ISOLATION LEVEL READ UNCOMMITTED"),
+        Some(Isolation::ReadCommitted) => begin!(" ISOLATION LEVEL READ COMMITTED"),
+        Some(Isolation::RepeatableRead) => begin!(" ISOLATION LEVEL REPEATABLE READ"),
+        Some(Isolation::Serializable) => begin!(" ISOLATION LEVEL SERIALIZABLE"),
+    }
+}
+
+fn begin_text(terms: Terms) -> String {
+    if terms.read_only {
+        return begin_sql(terms.isolation).replacen("BEGIN", "BEGIN READ ONLY", 1);
+    }
+    begin_writing_sql(terms.isolation).to_owned()
 }
 
 impl Dialect for Postgres {
@@ -98,7 +128,26 @@ impl Dialect for Postgres {
         if terms.read_only {
             return own_sql(begin_text(terms));
         }
-        begin_sql(terms.isolation).into_sql_str()
+        begin_writing_sql(terms.isolation).into_sql_str()
+    }
+
+    type Receipt = Receipt;
+
+    async fn begin(
+        connection: &mut PgConnection,
+        sql: SqlStr,
+    ) -> Result<Option<Receipt>, sqlx::Error> {
+        let taken = Instant::now();
+        let row = Self::fetch_optional(connection, Prepared::of(sql)).await?;
+        Ok(row.and_then(|row| Receipt::read(&row, taken)))
+    }
+
+    async fn fate(
+        connection: &mut PgConnection,
+        receipt: &Receipt,
+        impatient: bool,
+    ) -> Result<Fate, sqlx::Error> {
+        receipt.fate(connection, impatient).await
     }
 
     const READ_ONLY_SAVEPOINT: Option<&'static str> = Some("SET TRANSACTION READ ONLY");
@@ -159,6 +208,15 @@ impl Dialect for Postgres {
 
     fn ended_early(error: &sqlx::Error) -> bool {
         code(error) == Some(NO_ACTIVE_TRANSACTION)
+    }
+
+    fn may_have_committed(error: &sqlx::Error, behind: bool) -> bool {
+        // Nothing behind COMMIT fails with these.
+        let refused = Self::is_retryable(error)
+            || Self::lacks_rows(error)
+            || code(error)
+                .is_some_and(|code| code.starts_with("23") || code == ABORTED_TRANSACTION);
+        Self::fault(error) == Fault::Connection || (behind && !refused)
     }
 
     fn found_open_transaction(error: &sqlx::Error) -> bool {

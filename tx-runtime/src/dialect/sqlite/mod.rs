@@ -5,6 +5,7 @@ mod history;
 mod revision;
 mod ticket;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use sqlx::{Database, SqlSafeStr, SqlStr, Sqlite, SqliteConnection};
 use sqlx_core::transaction::TransactionManager;
 
 use super::{
-    Concurrency, Dialect, Driver, Fault, GRACE, Interference, LockMessages, LockTime, Options,
-    driver_independent_fault, own_sql, sql,
+    Concurrency, Dialect, Driver, Fate, Fault, GRACE, Interference, LockMessages, LockTime,
+    Options, driver_independent_fault, own_sql, sql,
 };
 #[cfg(feature = "history")]
 use crate::dialect::history::{
@@ -74,12 +75,27 @@ impl Dialect for Sqlite {
     // not end it.
     const READ_ONLY_SAVEPOINT: Option<&'static str> = None;
 
+    /// There is none: nothing is lost on the way to a database in this process.
+    type Receipt = Infallible;
+
+    async fn fate(
+        _: &mut SqliteConnection,
+        receipt: &Infallible,
+        _: bool,
+    ) -> Result<Fate, sqlx::Error> {
+        match *receipt {}
+    }
+
     // The driver has shorter ways to its worker thread for these three than for statements.
     // They keep a depth counter, which must be back at zero before the pool has the
     // connection again.
 
-    async fn begin(connection: &mut SqliteConnection, sql: SqlStr) -> Result<(), sqlx::Error> {
-        Transactions::begin(connection, Some(sql)).await
+    async fn begin(
+        connection: &mut SqliteConnection,
+        sql: SqlStr,
+    ) -> Result<Option<Infallible>, sqlx::Error> {
+        let begun = Transactions::begin(connection, Some(sql)).await;
+        begun.map(|()| None)
     }
 
     async fn commit(
@@ -161,6 +177,11 @@ impl Dialect for Sqlite {
 
     fn ended_early(error: &sqlx::Error) -> bool {
         says(error, "no transaction is active")
+    }
+
+    fn may_have_committed(error: &sqlx::Error, _: bool) -> bool {
+        // What is sent behind COMMIT runs before it.
+        Self::fault(error) == Fault::Connection
     }
 
     fn found_open_transaction(error: &sqlx::Error) -> bool {
