@@ -14,6 +14,7 @@ mod backend;
 mod bed;
 mod conformance;
 mod dice;
+mod each_database;
 mod poll;
 mod private_server;
 mod proxy;
@@ -30,9 +31,11 @@ pub use proxy::{Jitter, Lay, Protocol, Proxy, Shape, Trap};
 pub use redis::RedisServer;
 pub use scratch::Scratch;
 
-/// For users of [`case!`], so that its expansion needs no import.
+/// For users of [`case!`] and [`on_each_database!`], whose expansions need no import.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::conformance::{run, run_proxied};
+    pub use crate::each_database::on_two_workers;
+    pub use sqlx::{MySql, Postgres, Sqlite};
     pub use tokio;
 }

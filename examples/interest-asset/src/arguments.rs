@@ -1,10 +1,10 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::str::FromStr;
 
 use interest_asset::variant::Variant;
 use lexopt::{Arg, Parser, ValueExt as _};
+use stage::arguments::{count, parsed};
 
 /// Printed for `--help`.
 pub(crate) const HELP: &str = "\
@@ -134,20 +134,6 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
         })),
         Some(word) => Err(format!("there is no command `{word}`: storm and serve are").into()),
     }
-}
-
-fn parsed<T>(parser: &mut Parser) -> Result<T, lexopt::Error>
-where
-    T: FromStr,
-    T::Err: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    parser.value()?.parse()
-}
-
-/// A number from 1 on.
-fn count(parser: &mut Parser) -> Result<u32, lexopt::Error> {
-    let number: std::num::NonZeroU32 = parsed(parser)?;
-    Ok(number.get())
 }
 
 #[cfg(test)]

@@ -2,32 +2,27 @@
 //! file that is removed at the end; `-- --help` says what else there is.
 
 mod arguments;
-mod database;
+mod instances;
 mod redis;
 mod serve_command;
 mod storm_command;
-mod table;
 
 use std::process::ExitCode;
 
-use crate::arguments::{Command, HELP};
-use crate::database::on_database;
+use stage::ended;
 
-type Failure = Box<dyn std::error::Error>;
+use crate::arguments::{Command, HELP};
+use crate::instances::on_instances;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match arguments::parse() {
+    ended(match arguments::parse() {
         Ok(Command::Help) => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Command::Storm(storm)) => on_database(&storm.database, &storm).await,
-        Ok(Command::Serve(serve)) => on_database(&serve.database, &serve).await,
+        Ok(Command::Storm(storm)) => on_instances(&storm.database, &storm).await,
+        Ok(Command::Serve(serve)) => on_instances(&serve.database, &serve).await,
         Err(error) => Err(format!("{error}; --help says what there is").into()),
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        ExitCode::FAILURE
     })
 }

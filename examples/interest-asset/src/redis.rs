@@ -1,6 +1,6 @@
 //! The locks of `--redis-url`, if the program was built with them.
 
-use crate::Failure;
+use stage::Failure;
 
 /// Locks in the Redis at `url`: of one instance, so that two exclude each other there only.
 #[cfg(feature = "redis")]

@@ -9,11 +9,11 @@ use interest_asset::instance::Instance;
 use interest_asset::server::Server;
 use interest_asset::store::Store;
 use interest_asset::variant::Application;
+use stage::Failure;
 use tokio::signal::ctrl_c;
 
-use crate::Failure;
 use crate::arguments::Serve;
-use crate::database::Task;
+use crate::instances::Task;
 
 /// How long requests that are under way may take when the service is to stop: longer than
 /// they wait for a lock or a connection.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
+use stage::ProgressBar;
 use tokio::task::JoinSet;
 
 use crate::client::{Answer, Client, ClientError};
@@ -49,12 +50,17 @@ impl Answers {
 ///
 /// Assets of one account are next to each other, so that several users, or rather one with
 /// quick fingers, add different ones to its row at the same time. Where there are several
-/// `servers`, the two taps go to different ones.
+/// `servers`, the two taps go to different ones. Each double tap is a step of `progress`.
 ///
 /// # Panics
 ///
 /// If there is no server.
-pub async fn run(servers: &[SocketAddr], accounts: RangeInclusive<i64>, users: u32) -> Answers {
+pub async fn run(
+    servers: &[SocketAddr],
+    accounts: RangeInclusive<i64>,
+    users: u32,
+    progress: &ProgressBar,
+) -> Answers {
     let pairs: Arc<[(i64, i64)]> = accounts
         .flat_map(|account| ASSETS.map(|asset| (account, asset)))
         .collect();
@@ -65,6 +71,7 @@ pub async fn run(servers: &[SocketAddr], accounts: RangeInclusive<i64>, users: u
     let mut finger = || Client::new(balanced.next().expect("there is a server"));
     for _ in 0..users {
         let (pairs, next) = (Arc::clone(&pairs), Arc::clone(&next));
+        let progress = progress.clone();
         let mut fingers = (finger(), finger());
         tasks.spawn(async move {
             let mut answers = Answers::default();
@@ -75,6 +82,7 @@ pub async fn run(servers: &[SocketAddr], accounts: RangeInclusive<i64>, users: u
                 );
                 answers.note(account, asset, first);
                 answers.note(account, asset, second);
+                progress.inc(1);
             }
             answers
         });

@@ -2,24 +2,29 @@
 
 use std::cmp::Reverse;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use interest_asset::instance::Instance;
 use interest_asset::report::Report;
 use interest_asset::store::Store;
+use interest_asset::storm::ASSETS;
 use interest_asset::trial;
 use interest_asset::variant::Variant;
+use stage::{Column, Failure, Table, bar};
 
-use crate::Failure;
 use crate::arguments::Storm;
-use crate::database::Task;
-use crate::table;
+use crate::instances::Task;
 
 /// How many of a variant's kinds of failures are shown.
 const SHOWN_FAILURES: usize = 3;
 
+/// As wide as the longest time that a request may wait.
+const LATENCY_WIDTH: usize = "10000.0 ms".len();
+
 impl Task for Storm {
     /// Only a right variant can fail: the others are there to show the incident.
     async fn run<DB: Store>(&self, instances: &[Instance<DB>]) -> Result<ExitCode, Failure> {
+        let table = table();
         println!(
             "double taps on {}{}: {} users at a time, {} x {} connections\n\n{}",
             DB::NAME,
@@ -30,12 +35,12 @@ impl Task for Storm {
             self.clients,
             self.database.instances,
             self.database.pool,
-            table::heading()
+            table.heading()
         );
         let mut reports = Vec::new();
         for &variant in &self.variants {
             let report = self.put_to_the_test(instances, variant).await?;
-            println!("{}", table::row(variant, &report));
+            println!("{}", table.row(cells(variant, &report)));
             reports.push((variant, report));
         }
         println!();
@@ -60,10 +65,53 @@ impl Storm {
         let pool = instances[0].db.pool();
         let last = DB::last_account(pool).await?;
         let accounts = last + 1..=last + i64::from(self.accounts);
-        let report = trial::run(instances, variant, accounts.clone(), self.clients).await;
+        let taps = u64::from(self.accounts) * ASSETS.len() as u64;
+        let progress = bar(variant.name(), taps);
+        let report = trial::run(
+            instances,
+            variant,
+            accounts.clone(),
+            self.clients,
+            &progress,
+        )
+        .await;
+        progress.finish_and_clear();
         DB::delete(pool, &accounts).await?;
         Ok(report?)
     }
+}
+
+/// A line for each variant.
+fn table() -> Table<8> {
+    let longest = Variant::ALL.map(|variant| variant.name().len());
+    let longest = longest.into_iter().max().unwrap_or_default();
+    Table::new([
+        Column::words("variant").at_least(longest),
+        Column::figures("accounts"),
+        Column::figures("requests"),
+        Column::figures("duplicate rows"),
+        Column::figures("failed requests"),
+        Column::figures("lost assets"),
+        Column::figures("p50").at_least(LATENCY_WIDTH),
+        Column::figures("p99").at_least(LATENCY_WIDTH),
+    ])
+}
+
+fn cells(variant: Variant, report: &Report) -> [String; 8] {
+    [
+        variant.to_string(),
+        report.accounts.to_string(),
+        report.requests.to_string(),
+        report.duplicate_rows.to_string(),
+        report.failed_requests.to_string(),
+        report.lost_assets.to_string(),
+        milliseconds(report.p50),
+        milliseconds(report.p99),
+    ]
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 /// Why requests failed, and where the outcome is not what it should be.

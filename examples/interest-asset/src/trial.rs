@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use stage::ProgressBar;
+
 use crate::http;
 use crate::instance::Instance;
 use crate::report::Report;
@@ -38,7 +40,7 @@ pub enum TrialError {
 /// know nothing yet.
 ///
 /// For each of `instances`, all on one database, a service is started, as a load balancer
-/// would have several.
+/// would have several. Each double tap is a step of `progress`.
 ///
 /// # Errors
 ///
@@ -53,6 +55,7 @@ pub async fn run<DB: Store>(
     variant: Variant,
     accounts: RangeInclusive<i64>,
     users: u32,
+    progress: &ProgressBar,
 ) -> Result<Report, TrialError> {
     let mut servers = Vec::new();
     for instance in instances {
@@ -60,7 +63,7 @@ pub async fn run<DB: Store>(
         servers.push(Server::start(ANYWHERE, router).await?);
     }
     let addresses: Vec<_> = servers.iter().map(Server::address).collect();
-    let answers = storm::run(&addresses, accounts.clone(), users).await;
+    let answers = storm::run(&addresses, accounts.clone(), users, progress).await;
     for server in servers {
         server.stop(GRACE).await?;
     }

@@ -4,6 +4,6 @@ mod program;
 #[cfg(feature = "redis")]
 mod redis;
 mod routes;
+mod scene;
 mod shutdown;
-mod stage;
 mod storm;

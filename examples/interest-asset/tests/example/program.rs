@@ -9,7 +9,7 @@ use interest_asset::client::Client;
 use sqlx::Sqlite;
 use tx_tests::Bed;
 
-use crate::stage;
+use crate::scene;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_interest-asset");
 
@@ -65,7 +65,7 @@ async fn a_storm_prints_one_table() {
 
 #[tokio::test]
 async fn a_storm_leaves_a_database_as_it_was() {
-    let bed = stage::bed::<Sqlite>()
+    let bed = scene::bed::<Sqlite>()
         .await
         .expect("SQLite is always there");
     bed.control("insert into interest_asset (account_id, assets) values (7, '52')")

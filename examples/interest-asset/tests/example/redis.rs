@@ -2,10 +2,10 @@
 
 use hyper::Method;
 use sqlx::{ConnectOptions as _, Sqlite};
-use tx_tests::{Bed, RedisServer};
+use tx_tests::{Bed, RedisServer, on_each_database};
 
 use crate::program::{self, Serving, counts, run};
-use crate::stage::{self, Base, on_each_database};
+use crate::scene::{self, Base};
 
 /// Storms two instances whose locks are in Redis; gives what the program prints.
 async fn storm<B: Base>(bed: &Bed<B>, redis: &RedisServer, variants: [&str; 2]) -> String {
@@ -23,7 +23,7 @@ async fn storm<B: Base>(bed: &Bed<B>, redis: &RedisServer, variants: [&str; 2]) 
 }
 
 async fn locks_in_redis_do_no_harm<B: Base>() {
-    let (Some(bed), Some(redis)) = (stage::bed::<B>().await, RedisServer::start().await) else {
+    let (Some(bed), Some(redis)) = (scene::bed::<B>().await, RedisServer::start().await) else {
         return;
     };
     let right = ["isolated", "one-transaction"];
@@ -46,7 +46,7 @@ on_each_database!(locks_in_redis_do_no_harm);
 
 /// The incident as it was: its lock keeps everybody out, and opens too early.
 async fn a_lock_in_redis_does_not_mend_the_incident<B: Base>() {
-    let (Some(bed), Some(redis)) = (stage::bed::<B>().await, RedisServer::start().await) else {
+    let (Some(bed), Some(redis)) = (scene::bed::<B>().await, RedisServer::start().await) else {
         return;
     };
     let incident = "lock-released-before-commit";
@@ -66,7 +66,7 @@ async fn serve_keeps_its_locks_in_redis() {
     let Some(redis) = RedisServer::start().await else {
         return;
     };
-    let bed = stage::bed::<Sqlite>()
+    let bed = scene::bed::<Sqlite>()
         .await
         .expect("SQLite is always there");
     let mut serving = Serving::start(&program::url(&bed), &["--redis-url", redis.url()]);

@@ -10,20 +10,20 @@ use sqlx::pool::PoolOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Sqlite};
 use tx_runtime::Db;
-use tx_tests::{Backend as _, Bed};
+use tx_tests::{Backend as _, Bed, on_each_database};
 
-use crate::stage::{self, Base, User, on_each_database, problem, start, stop};
+use crate::scene::{self, Base, User, problem, start, stop};
 
 async fn shown(user: &mut User, path: &str) -> Value {
     let answer = user.send(Method::GET, path).await;
     assert_eq!(answer.status.as_u16(), 200, "{path}");
     assert_eq!(answer.headers[CONTENT_TYPE], "application/json");
-    stage::json(&answer)
+    scene::json(&answer)
 }
 
 async fn an_asset_comes_and_goes<B: Base>() {
     for variant in [Variant::Isolated, Variant::OneTransaction] {
-        let Some(bed) = stage::bed::<B>().await else {
+        let Some(bed) = scene::bed::<B>().await else {
             return;
         };
         let server = start(&bed.db, variant).await;
@@ -75,7 +75,7 @@ on_each_database!(an_asset_comes_and_goes);
 
 /// In one transaction an asset and its notification come and go together, whoever taps when.
 async fn notifications_go_with_their_assets<B: Base>() {
-    let Some(bed) = stage::bed::<B>().await else {
+    let Some(bed) = scene::bed::<B>().await else {
         return;
     };
     let server = start(&bed.db, Variant::OneTransaction).await;
@@ -110,7 +110,7 @@ async fn notifications_go_with_their_assets<B: Base>() {
 on_each_database!(notifications_go_with_their_assets);
 
 async fn sqlite_bed() -> Bed<Sqlite> {
-    stage::bed().await.expect("SQLite is always there")
+    scene::bed().await.expect("SQLite is always there")
 }
 
 #[tokio::test]

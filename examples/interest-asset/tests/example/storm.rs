@@ -6,10 +6,11 @@ use interest_asset::storm::ASSETS;
 use interest_asset::trial;
 use interest_asset::variant::Variant;
 use sqlx::pool::PoolOptions;
+use stage::ProgressBar;
 use tx_runtime::{Db, LocalLocks};
-use tx_tests::Bed;
+use tx_tests::{Bed, on_each_database};
 
-use crate::stage::{self, Base, on_each_database};
+use crate::scene::{self, Base};
 
 const USERS: u32 = 64;
 
@@ -17,7 +18,8 @@ const ACCOUNTS: i64 = 100;
 
 /// A storm on `instances` of the service, with a pool of 4 each.
 async fn storm<B: Base>(bed: &Bed<B>, instances: &[Instance<B>], variant: Variant) -> Report {
-    let report = trial::run(instances, variant, 1..=ACCOUNTS, USERS).await;
+    let unseen = ProgressBar::hidden();
+    let report = trial::run(instances, variant, 1..=ACCOUNTS, USERS, &unseen).await;
     let report = report.unwrap_or_else(|error| panic!("{variant}: {error}"));
     assert_eq!(report.requests, 2 * ASSETS.len() * report.accounts);
     assert!(report.p50 <= report.p99, "{report:?}");
@@ -35,7 +37,7 @@ fn instance<B: Base>(db: &Db<B>) -> Instance<B> {
 }
 
 async fn does_no_harm<B: Base>(variant: Variant, instances: usize) {
-    let Some(bed) = stage::bed::<B>().await else {
+    let Some(bed) = scene::bed::<B>().await else {
         return;
     };
     let mut several = vec![instance(&bed.db)];
@@ -92,7 +94,7 @@ on_each_database!(two_instances_in_one_transaction_do_no_harm);
 
 /// On servers two rows for one account; SQLite, which has one writer, notices and refuses.
 async fn shows_the_fault<B: Base>(variant: Variant) {
-    let Some(bed) = stage::bed::<B>().await else {
+    let Some(bed) = scene::bed::<B>().await else {
         return;
     };
     let report = storm(&bed, &[instance(&bed.db)], variant).await;

@@ -23,29 +23,6 @@ pub(crate) trait Base: Backend + Store {}
 
 impl<B: Backend + Store> Base for B {}
 
-/// Stamps out a test for each database; `None` from the harness skips it.
-macro_rules! on_each_database {
-    ($name:ident) => {
-        mod $name {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                super::$name::<sqlx::Sqlite>().await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                super::$name::<sqlx::Postgres>().await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn mysql() {
-                super::$name::<sqlx::MySql>().await;
-            }
-        }
-    };
-}
-pub(crate) use on_each_database;
-
 /// A bed with the example's tables in it; `None` where there is no server.
 pub(crate) async fn bed<B: Base>() -> Option<Bed<B>> {
     let bed = Bed::connected(4).await?;
