@@ -70,8 +70,9 @@ struct Transaction {
     touched: bool,
     /// The locks that it keeps to its end.
     locks: Vec<usize>,
-    /// Whether one of them has come to it after its first statement.
-    stale: bool,
+    /// Those of scopes that joined it after its first statement; the next one settles what
+    /// becomes of them.
+    late: Vec<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -389,12 +390,12 @@ impl Model {
                 Some(level),
             ) => {
                 self.refuse_doomed(level, function)?;
-                self.adopt(chain, level);
+                self.adopt(self.locks(chain), level);
                 Part::Joined(level)
             }
             (Propagation::Nested, Some(level)) => {
                 self.refuse_doomed(level, function)?;
-                self.adopt(chain, level);
+                self.adopt(self.locks(chain), level);
                 let transaction = self.levels[level].transaction;
                 Part::Savepoint(self.level(transaction, Some(level)))
             }
@@ -420,7 +421,7 @@ impl Model {
             snapshot: None,
             touched: false,
             locks,
-            stale: false,
+            late: Vec::new(),
         });
         self.level(self.transactions.len() - 1, None)
     }
@@ -527,9 +528,9 @@ impl Model {
         scope: Site,
         what: What,
     ) -> Result<Vec<i64>, Failure> {
+        self.adopt(chain.locks.clone(), level);
         self.refuse_doomed(level, scope.name)?;
-        self.refuse_stale(chain, level, scope)?;
-        self.adopt(chain, level);
+        self.settle_locks(chain, level, scope)?;
         if self.transaction(level).state == State::Idle {
             let side = self.transaction(level).side;
             if let Err(refused) = self.refuse_second_writer(chain, side, scope) {
@@ -574,13 +575,17 @@ impl Model {
     }
 
     /// A transaction that works under a lock keeps it.
-    fn adopt(&mut self, chain: &Chain, level: usize) {
-        let locks = self.locks(chain);
+    fn adopt(&mut self, locks: Vec<usize>, level: usize) {
         let transaction = self.transaction(level);
         for lock in locks {
-            if !transaction.locks.contains(&lock) {
+            let kept = [&transaction.locks, &transaction.late];
+            if kept.iter().any(|it| it.contains(&lock)) {
+                continue;
+            }
+            if transaction.state == State::Begun {
+                transaction.late.push(lock);
+            } else {
                 transaction.locks.push(lock);
-                transaction.stale |= transaction.state == State::Begun;
             }
         }
     }
@@ -590,21 +595,26 @@ impl Model {
         let levels = chain.frames.iter().filter_map(|frame| frame.level);
         let kept = levels.flat_map(|level| {
             let transaction = self.levels[level].transaction;
-            self.transactions[transaction].locks.iter()
+            let transaction = &self.transactions[transaction];
+            transaction.locks.iter().chain(&transaction.late)
         });
         chain.locks.iter().chain(kept).copied().collect()
     }
 
-    /// What reads by its snapshot may not go on so under a lock that came later.
-    fn refuse_stale(&self, chain: &Chain, level: usize, scope: Site) -> Result<(), Failure> {
-        let transaction = &self.transactions[self.levels[level].transaction];
-        let keeps_snapshot = self.engines[transaction.side.index()] == Engine::MySql;
-        let begun = transaction.state == State::Begun;
-        let comes_now = |lock| begun && !transaction.locks.contains(lock);
-        if keeps_snapshot && (transaction.stale || self.locks(chain).iter().any(comes_now)) {
+    /// What reads by its snapshot is under no lock that came later: a statement that has one
+    /// around it is refused. What others have locked is nothing to it.
+    fn settle_locks(&mut self, chain: &Chain, level: usize, scope: Site) -> Result<(), Failure> {
+        let transaction = self.transaction(level);
+        let side = transaction.side;
+        let late = std::mem::take(&mut transaction.late);
+        if self.engines[side.index()] != Engine::MySql {
+            self.transaction(level).locks.extend(late);
+            return Ok(());
+        }
+        if late.iter().any(|lock| chain.locks.contains(lock)) {
             return Err(Failure::LockAfterSnapshot {
                 function: scope.name,
-                outer: transaction.owner,
+                outer: self.owner(level),
             });
         }
         Ok(())
