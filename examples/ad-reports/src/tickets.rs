@@ -1,0 +1,39 @@
+//! The locks of the accounts: tickets, which everybody can see.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tx_runtime::{Db, Dialect, Guarded, Lock, TicketLocks};
+
+use crate::client::Client;
+use crate::session::LIMIT;
+
+/// Longer than all who are before it in the line take together.
+const WAIT: Duration = Duration::from_mins(2);
+
+/// A service whose imports take minutes can leave it at a second.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The provider of the accounts' locks, in the database of `db`.
+#[must_use]
+pub fn of<DB: Dialect>(db: &Db<DB>) -> TicketLocks<DB> {
+    TicketLocks::new(db).poll(POLL).deadline(LIMIT)
+}
+
+/// The name of an account's lock.
+#[must_use]
+pub fn key(account: i64) -> String {
+    format!("ad-account:{account}")
+}
+
+/// The client for an account of the API at `api`. Outside of this crate there is no other way to
+/// one, and this one goes through the account's lock.
+#[must_use]
+pub fn guarded<DB: Dialect>(
+    api: SocketAddr,
+    account: i64,
+    tickets: &TicketLocks<DB>,
+) -> Guarded<Client> {
+    let lock = Lock::key(key(account)).wait(WAIT);
+    Guarded::new(Client::new(api, account), tickets, lock)
+}
