@@ -2,8 +2,9 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Where a bar stands on its line, and what is left of the work.
-const STYLE: &str = "{prefix:<28} {bar:40} {pos}/{len} {msg}";
+/// Short, and with a message that is cut where the line ends: several bars stand below each other,
+/// and a line that wraps is not drawn over.
+const STYLE: &str = "{prefix} {bar:24} {pos}/{len} {wide_msg}";
 
 /// A bar of `total` steps on standard error, which shows nothing if that is not a terminal.
 ///
