@@ -5,6 +5,8 @@ mod files;
 
 use std::process::ExitCode;
 
+use sqlx::pool::PoolOptions;
+use sqlx::{ConnectOptions as _, Connection, Database as Driver};
 use tx_runtime::history::{Fault, Finding, History};
 use tx_runtime::{Db, Dialect};
 
@@ -12,6 +14,8 @@ use crate::arguments::{Command, Generate, Verify};
 
 /// Whatever ends the program early, in words.
 type Failure = Box<dyn std::error::Error>;
+
+type Options<DB> = <<DB as Driver>::Connection as Connection>::Options;
 
 /// As with `grep`: something was found, or something went wrong.
 const FOUND: u8 = 1;
@@ -52,25 +56,28 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Some("sqlite") => {
             // What the program's own connections have is seen by `History::verify` in it.
             let options: sqlx::sqlite::SqliteConnectOptions = url.parse()?;
-            let options = options.pragma("recursive_triggers", "ON");
-            let pool = sqlx::SqlitePool::connect_with(options).await?;
-            on(Db::new(pool), command).await
+            on::<sqlx::Sqlite>(options.pragma("recursive_triggers", "ON"), command).await
         }
         #[cfg(feature = "postgres")]
-        Some("postgres" | "postgresql") => {
-            on(Db::<sqlx::Postgres>::connect(&url).await?, command).await
-        }
+        Some("postgres" | "postgresql") => on::<sqlx::Postgres>(url.parse()?, command).await,
         #[cfg(feature = "mysql")]
-        Some("mysql" | "mariadb") => on(Db::<sqlx::MySql>::connect(&url).await?, command).await,
-        _ => Err(format!(
-            "{url} is of no database that this program was built for; build it with the feature \
-             `sqlite`, `postgres` or `mysql`"
+        Some("mysql" | "mariadb") => on::<sqlx::MySql>(url.parse()?, command).await,
+        // The rest of it may be a password.
+        scheme => Err(format!(
+            "`{}` is no database that this program was built for; build it with the feature \
+             `sqlite`, `postgres` or `mysql`",
+            scheme.unwrap_or_default()
         )
         .into()),
     }
 }
 
-async fn on<DB: Dialect>(db: Db<DB>, command: Command) -> Result<ExitCode, Failure> {
+async fn on<DB: Dialect>(options: Options<DB>, command: Command) -> Result<ExitCode, Failure> {
+    // A pool would go on knocking, and then say that it is out of time.
+    let opened = options.connect().await;
+    let opened = opened.map_err(|error| format!("the database cannot be opened: {error}"))?;
+    opened.close().await?;
+    let db = Db::<DB>::new(PoolOptions::new().connect_lazy_with(options));
     match command {
         Command::Generate(wanted) => generate(&db, &wanted).await,
         Command::Verify(Verify { tables, .. }) => verify(&db, &tables).await,
@@ -85,7 +92,14 @@ async fn generate<DB: Dialect>(db: &Db<DB>, wanted: &Generate) -> Result<ExitCod
         println!("every history is as it should be; there is nothing to write");
     } else {
         let description = format!("history_of_{}", wanted.tables.join("_"));
-        for path in files::write(&wanted.directory, &description, &migration, wanted.form)? {
+        let written = files::write(&wanted.directory, &description, &migration, wanted.form);
+        let written = written.map_err(|error| {
+            format!(
+                "nothing can be written into {}: {error}",
+                wanted.directory.display()
+            )
+        })?;
+        for path in written {
             println!("{}", path.display());
         }
     }
