@@ -4,6 +4,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::{Days, NaiveDate};
+use sqlx::Pool;
 use stage::Failure;
 use stock_stats::batches::{Batches, GROUP};
 use stock_stats::feed::Feed;
@@ -52,53 +53,59 @@ impl Crash {
         let pool = place.db.pool();
         let tickets = TicketLocks::new(&place.db).lease(LEASE).poll(POLL);
         let batches = Batches::new(place.db.clone(), tickets.clone());
-        market::fill(pool, self.users, self.seed).await?;
-        batches.open_day(DAY).await?;
-        batches.refresh(&Unpaced).await?;
+        self.open_a_day(pool, &batches).await?;
         let before = DB::worths_of(pool, DAY).await?;
-        // From here on a refresh changes every row.
-        Feed::new(self.seed).tick(pool).await?;
 
-        println!(
-            "a refresh of {} rows on {}, in a process of its own",
-            self.users,
-            DB::NAME
-        );
+        let (rows, database) = (self.users, DB::NAME);
+        println!("a refresh of {rows} rows on {database}, in a process of its own");
         let mut victim = Victim::start(&place.url())?;
         victim.has_said(RUNNING).await?;
         let open_day = batches.open_day(DAY + Days::new(1));
-        let kill = async {
-            until_two_in_line(&tickets).await?;
-            println!("\nit has its ticket, and the next day is to be opened:\n");
-            println!("{}", table(&tickets.current(GROUP).await?));
-            victim.go_on().await?;
-            victim.has_said(HALF_WAY).await?;
-            victim.child.kill().await?;
-            println!("\nit is killed half-way, with a lease of {LEASE:?}");
-            Ok::<_, Failure>(Instant::now())
-        };
-        let (opened, killed) = timeout(PATIENCE, async { tokio::join!(open_day, kill) }).await?;
-        let killed = killed?.elapsed();
+        let both = Box::pin(async { Ok(tokio::join!(open_day, kill(victim, &tickets))) });
+        let (opened, killed) = in_time("the next day is not opened", both).await?;
+        let later = killed?.elapsed().as_secs_f64();
         opened?;
-        println!(
-            "{:.1} s later the next day is open:\n",
-            killed.as_secs_f64()
-        );
-        let [abandoned, done] = last_two(&tickets).await?;
-        println!("{}\n", table(&[abandoned.clone(), done.clone()]));
+        println!("{later:.1} s later the next day is open:\n");
+        let last = last_two(&tickets).await?;
+        println!("{}\n", table(&last));
 
         let changed = changed_rows(&before, &DB::worths_of(pool, DAY).await?);
         println!("rows of the killed refresh that are stored: {changed}");
-        let is_right = changed == 0
-            && abandoned.state == TicketState::Abandoned
-            && done.state == TicketState::Done;
-        Ok(if is_right {
-            ExitCode::SUCCESS
-        } else {
-            println!("WRONG: this must not happen");
-            ExitCode::FAILURE
-        })
+        let states = last.map(|ticket| ticket.state);
+        if changed == 0 && states == [TicketState::Abandoned, TicketState::Done] {
+            return Ok(ExitCode::SUCCESS);
+        }
+        println!("WRONG: this must not happen");
+        Ok(ExitCode::FAILURE)
     }
+
+    /// Stores a day that a further refresh would change.
+    async fn open_a_day<DB: Store>(
+        &self,
+        pool: &Pool<DB>,
+        batches: &Batches<DB>,
+    ) -> Result<(), Failure> {
+        market::fill(pool, self.users, self.seed).await?;
+        batches.open_day(DAY).await?;
+        batches.refresh(&Unpaced).await?;
+        Feed::new(self.seed).tick(pool).await?;
+        Ok(())
+    }
+}
+
+/// Kills the refresh half-way, with another batch behind it; tells when.
+async fn kill<DB: Store>(
+    mut victim: Victim,
+    tickets: &TicketLocks<DB>,
+) -> Result<Instant, Failure> {
+    until_two_in_line(tickets).await?;
+    println!("\nit has its ticket, and the next day is to be opened:\n");
+    println!("{}", table(&tickets.current(GROUP).await?));
+    victim.go_on().await?;
+    victim.has_said(HALF_WAY).await?;
+    victim.child.kill().await?;
+    println!("\nit is killed half-way, with a lease of {LEASE:?}");
+    Ok(Instant::now())
 }
 
 /// The process that will be killed; also if we are.
@@ -126,11 +133,12 @@ impl Victim {
     }
 
     async fn has_said(&mut self, word: &str) -> Result<(), Failure> {
-        let line = timeout(PATIENCE, self.output.next_line()).await??;
-        if line.as_deref() == Some(word) {
-            return Ok(());
+        let otherwise = format!("the refresh is not {word}");
+        let line = async { Ok(self.output.next_line().await?) };
+        match in_time(&otherwise, line).await? {
+            Some(line) if line == word => Ok(()),
+            _ => Err(otherwise.into()),
         }
-        Err(format!("the refresh is not {word}").into())
     }
 
     async fn go_on(&mut self) -> Result<(), Failure> {
@@ -145,7 +153,16 @@ async fn until_two_in_line<DB: Store>(tickets: &TicketLocks<DB>) -> Result<(), F
         }
         Ok::<_, Failure>(())
     };
-    timeout(PATIENCE, two).await?
+    in_time("nobody waits behind the refresh", two).await
+}
+
+/// What `step` gives, or the failure `otherwise` if that takes too long.
+async fn in_time<T>(
+    otherwise: &str,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let outcome = timeout(PATIENCE, step).await;
+    outcome.unwrap_or_else(|_| Err(format!("{otherwise}, after {PATIENCE:?}").into()))
 }
 
 /// The tickets of the refresh that was killed and of the batch behind it.

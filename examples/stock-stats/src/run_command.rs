@@ -37,7 +37,11 @@ impl Task for Run {
         let tickets = TicketLocks::new(&place.db);
         let batches = Arc::new(Batches::new(place.db.clone(), tickets.clone()));
         let clock = self.begin(place, &batches).await?;
-        println!("prices by the seed {}; Ctrl-C stops\n", self.seed);
+        println!(
+            "open day at `{OPEN_DAY}`, refresh at `{REFRESH}`, both UTC; prices by the seed {}; \
+             Ctrl-C stops\n",
+            self.seed
+        );
         let (ended, endings) = unbounded_channel();
         let telling = tokio::spawn(tell(endings));
         tokio::select! {
@@ -45,7 +49,8 @@ impl Task for Run {
             stopped = tokio::signal::ctrl_c() => stopped?,
         }
         // The channel is closed when the last batch has ended.
-        timeout(GRACE, telling).await??;
+        let told = timeout(GRACE, telling).await;
+        told.map_err(|_| format!("a batch goes on for more than {GRACE:?}"))??;
         let mut last = tickets.log(GROUP, SHOWN_TICKETS).await?;
         last.reverse();
         println!("\n{}", ticket_table::table(&last));
