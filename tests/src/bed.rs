@@ -202,6 +202,32 @@ impl<B: Backend> Bed<B> {
         self.control_raw(&B::kill(pid)).await;
     }
 
+    /// Ends every connection that the database has now, but the control connection, from the
+    /// server's side, and waits until the server has.
+    ///
+    /// # Panics
+    ///
+    /// On SQLite, and if some do not end within 5 seconds.
+    pub async fn kill_all(&self) {
+        let doomed = self.control_ints(B::CONNECTIONS).await;
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        loop {
+            let mut left = self.control_ints(B::CONNECTIONS).await;
+            left.retain(|pid| doomed.contains(pid));
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{left:?} do not end");
+            let mut control = self.control.lock().await;
+            for pid in left {
+                // It may have ended in between.
+                drop(B::raw(B::on(&mut control), &B::kill(pid)).await);
+            }
+            drop(control);
+            sleep(SETTLE_STEP).await;
+        }
+    }
+
     /// The connections that have the server's lock `key`.
     ///
     /// # Panics

@@ -40,6 +40,10 @@ pub trait Backend: Dialect {
     #[doc(hidden)]
     const SERVER_VIEW: &'static str;
 
+    /// The connections to this database but the asking one.
+    #[doc(hidden)]
+    const CONNECTIONS: &'static str;
+
     /// Names the connection it runs on.
     #[doc(hidden)]
     const PID: &'static str;

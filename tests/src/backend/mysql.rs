@@ -60,6 +60,9 @@ impl Backend for MySql {
         left join information_schema.innodb_trx x on x.trx_mysql_thread_id = p.id
         where p.db = database() and p.id <> connection_id()
         order by p.id";
+    const CONNECTIONS: &'static str = "
+        select cast(id as signed) from information_schema.processlist
+        where db = database() and id <> connection_id()";
     const PID: &'static str = "select cast(connection_id() as signed)";
     const PROTOCOL: Option<Protocol> = Some(Protocol::MySql);
 
@@ -110,9 +113,7 @@ impl Backend for MySql {
             let status = "show engine innodb status";
             let row = connection.fetch_one(sqlx::raw_sql(status)).await?;
             let active = active_threads(&row.try_get_unchecked::<String, _>(2)?);
-            let ours = "select cast(id as signed) from information_schema.processlist
-                where db = database() and id <> connection_id()";
-            let mut ours = Self::ints(connection, ours).await?;
+            let mut ours = Self::ints(connection, Self::CONNECTIONS).await?;
             ours.retain(|id| active.contains(id));
             Ok(ours)
         })

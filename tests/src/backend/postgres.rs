@@ -44,6 +44,10 @@ impl Backend for Postgres {
         where datname = current_database() and pid <> pg_backend_pid()
           and backend_type = 'client backend'
         order by pid";
+    const CONNECTIONS: &'static str = "
+        select pid::bigint from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+          and backend_type = 'client backend'";
     const PID: &'static str = "select pg_backend_pid()";
     const PROTOCOL: Option<Protocol> = Some(Protocol::Postgres);
 

@@ -42,6 +42,7 @@ impl Backend for Sqlite {
     const TELLS_FATES: bool = false;
     const LIST_DATABASES: &'static str = "select name from pragma_database_list";
     const SERVER_VIEW: &'static str = "select 'SQLite has no view of its connections'";
+    const CONNECTIONS: &'static str = "select 1 where false";
     const PID: &'static str = "select id from temp.identity";
     const PROTOCOL: Option<Protocol> = None;
 

@@ -2,6 +2,7 @@
 //! PostgreSQL and MySQL protocols to say what the server was sent.
 
 mod event;
+mod frame;
 mod mysql;
 mod postgres;
 mod relay;
@@ -15,8 +16,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use frame::{Frame, Side, Strike};
 pub use trap::Trap;
-use trap::{Armed, Moment};
+use trap::{Armed, Moment, Prey};
 
 /// Which protocol the proxy reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ struct Shared {
     delays: AtomicU64,
     round_trips: AtomicUsize,
     log: Mutex<Vec<(usize, String)>>,
+    frames: Mutex<Vec<Frame>>,
     traps: Mutex<Vec<Armed>>,
     /// Whether new connections are closed at once.
     shut: AtomicBool,
@@ -114,10 +117,21 @@ impl Shared {
         }
     }
 
-    /// Takes the first trap that `message` springs; each springs once.
-    fn sprung(&self, message: &str) -> Option<Armed> {
+    fn frames(&self) -> MutexGuard<'_, Vec<Frame>> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a message that is about to pass and takes the first trap that it springs; each
+    /// springs once. `text`: what the log says about it.
+    fn sprung(&self, side: Side, text: Option<&str>) -> Option<Armed> {
+        let mut frames = self.frames();
+        let number = frames.len();
+        frames.push(Frame {
+            side,
+            event: text.and_then(event::of),
+        });
         let mut traps = self.traps();
-        let at = traps.iter().position(|trap| trap.is_for(message))?;
+        let at = traps.iter().position(|trap| trap.is_for(number, text))?;
         Some(traps.remove(at))
     }
 }
@@ -154,6 +168,7 @@ impl Proxy {
             delays: AtomicU64::new(0),
             round_trips: AtomicUsize::new(0),
             log: Mutex::default(),
+            frames: Mutex::default(),
             traps: Mutex::default(),
             shut: AtomicBool::new(false),
         });
@@ -210,9 +225,17 @@ impl Proxy {
         self.shared.round_trips.load(Ordering::SeqCst)
     }
 
-    /// Empties the log, sets the count of round trips to zero and removes traps.
+    /// Every message of either side so far, in the order in which they passed; but no client's
+    /// farewell, which comes whenever it has time to.
+    #[must_use]
+    pub fn frames(&self) -> Vec<Frame> {
+        self.shared.frames().clone()
+    }
+
+    /// Empties the log, begins to count messages and round trips anew and removes traps.
     pub fn clear(&self) {
         self.shared.log().clear();
+        self.shared.frames().clear();
         self.shared.traps().clear();
         self.shared.round_trips.store(0, Ordering::SeqCst);
     }
@@ -244,7 +267,7 @@ impl Proxy {
     /// Cuts the next message that matches in its middle, and the connection with it.
     #[expect(clippy::must_use_candidate, reason = "it springs watched or not")]
     pub fn cut_within(&self, pattern: &str) -> Trap {
-        self.arm(Moment::CutWithin, pattern)
+        self.arm(Moment::CutWithin(128), pattern)
     }
 
     /// Cuts the connection in the middle of the answer to the next message that matches.
@@ -278,8 +301,18 @@ impl Proxy {
         self.arm(Moment::HoldAfter, pattern)
     }
 
+    /// Strikes at the message that will stand at `number` of [`frames`](Self::frames).
+    #[must_use]
+    pub fn strike(&self, number: usize, strike: Strike) -> Trap {
+        self.lay(strike.moment(), Prey::Number(number))
+    }
+
     fn arm(&self, moment: Moment, pattern: &str) -> Trap {
-        let (armed, trap) = Armed::new(moment, pattern);
+        self.lay(moment, Prey::Text(pattern.to_owned()))
+    }
+
+    fn lay(&self, moment: Moment, prey: Prey) -> Trap {
+        let (armed, trap) = Armed::new(moment, prey);
         self.shared.traps().push(armed);
         trap
     }

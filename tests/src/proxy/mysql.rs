@@ -31,9 +31,7 @@ pub(super) struct Reader {
 impl Reader {
     /// The length of the first packet in `pending`, once it is complete.
     fn complete(&self) -> Option<usize> {
-        let [a, b, c, _] = *self.pending.first_chunk::<HEADER>()?;
-        let length = u32::from_le_bytes([a, b, c, 0]) as usize + HEADER;
-        (self.pending.len() >= length).then_some(length)
+        length(&self.pending).filter(|length| *length <= self.pending.len())
     }
 
     fn read(&mut self, bytes: Vec<u8>) -> Message {
@@ -54,11 +52,13 @@ impl Reader {
             Some(COM_PING) => Some(PING.to_owned()),
             _ => None,
         };
-        let answered = command.is_some_and(|it| it != COM_QUIT && it != COM_STMT_CLOSE);
+        let farewell = command == Some(COM_QUIT);
+        let answered = !farewell && command.is_some_and(|it| it != COM_STMT_CLOSE);
         Message {
             bytes,
             text,
             answered,
+            farewell,
         }
     }
 }
@@ -94,6 +94,10 @@ impl Wire for Reader {
         }
     }
 
+    fn length_from_server(&self, bytes: &[u8]) -> Option<usize> {
+        length(bytes)
+    }
+
     fn is_whole(&self, answer: &[u8]) -> bool {
         let mut rest = answer;
         let mut last = None;
@@ -120,6 +124,12 @@ fn is_last(packet: &[u8]) -> bool {
         [0xfe, _, _, status, _] | [0x00, _, _, status, ..] => status & MORE_RESULTS == 0,
         _ => false,
     }
+}
+
+/// The length of a packet that begins like this.
+fn length(bytes: &[u8]) -> Option<usize> {
+    let [a, b, c, _] = *bytes.first_chunk::<HEADER>()?;
+    Some(u32::from_le_bytes([a, b, c, 0]) as usize + HEADER)
 }
 
 fn text(bytes: &[u8]) -> String {

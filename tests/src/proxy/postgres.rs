@@ -34,6 +34,7 @@ impl Reader {
                 bytes,
                 text: None,
                 answered: false,
+                farewell: false,
             };
         }
         let body = &bytes[5..];
@@ -54,12 +55,14 @@ impl Reader {
             _ => None,
         };
         self.extended = matches!(bytes[0], b'P' | b'B' | b'D' | b'E' | b'C' | b'H');
+        let farewell = bytes[0] == b'X';
         // Passwords belong to the connection phase, and nobody answers a farewell.
-        let answered = !matches!(bytes[0], b'p' | b'X');
+        let answered = !farewell && bytes[0] != b'p';
         Message {
             bytes,
             text,
             answered,
+            farewell,
         }
     }
 }
@@ -77,6 +80,11 @@ impl Wire for Reader {
     }
 
     fn take_from_server(&mut self, _: &[u8]) {}
+
+    fn length_from_server(&self, bytes: &[u8]) -> Option<usize> {
+        let length = bytes.get(1..5)?.try_into().ok()?;
+        Some(u32::from_be_bytes(length) as usize + 1)
+    }
 
     fn is_whole(&self, answer: &[u8]) -> bool {
         // ReadyForQuery, with the state of the transaction.

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
 
+use super::frame::Side;
 use super::trap::{Armed, HOLD_LIMIT, Moment};
 use super::{Protocol, Shared, event, mysql, postgres};
 
@@ -23,6 +24,8 @@ pub(super) struct Message {
     pub(super) text: Option<String>,
     /// Whether the server answers to it, as a round trip of its own or with its neighbours.
     pub(super) answered: bool,
+    /// Whether it is the last, and of no consequence.
+    pub(super) farewell: bool,
 }
 
 /// What reads one direction each of one connection's protocol.
@@ -32,6 +35,9 @@ pub(super) trait Wire: Send {
 
     /// Takes in bytes from the server, for what later messages refer to.
     fn take_from_server(&mut self, bytes: &[u8]);
+
+    /// How long the first message in `bytes` from the server is, once that can be told.
+    fn length_from_server(&self, bytes: &[u8]) -> Option<usize>;
 
     /// Whether `answer` is all that the server says to one message, which it has then
     /// executed to its last statement.
@@ -128,16 +134,19 @@ impl Relay {
             let mut ends = false;
             let mut cut = None;
             for message in messages {
-                let trap = message
-                    .text
-                    .as_deref()
-                    .and_then(|text| self.shared.sprung(text));
+                let trap = if message.farewell {
+                    None
+                } else {
+                    self.shared.sprung(Side::Client, message.text.as_deref())
+                };
                 if let Some(trap) = trap.as_ref().filter(|trap| trap.moment.is_before()) {
-                    if trap.moment == Moment::CutWithin {
-                        forward.extend(&message.bytes[..message.bytes.len() / 2]);
-                    }
+                    let passes = trap.moment.passes(message.bytes.len());
+                    forward.extend(&message.bytes[..passes]);
                     // What came before it in the same packet is the server's already.
-                    self.send(&mut server, &mut forward).await?;
+                    send(&mut server, &mut forward).await?;
+                    if let (Moment::CutBehind, Some(text)) = (trap.moment, &message.text) {
+                        self.shared.log().push((self.number, text.clone()));
+                    }
                     trap.spring();
                     match trap.moment {
                         Moment::HoldBefore => trap.released().await,
@@ -160,7 +169,7 @@ impl Relay {
                 forward.extend(message.bytes);
             }
             self.dally(ends).await;
-            self.send(&mut server, &mut forward).await?;
+            send(&mut server, &mut forward).await?;
             if let Some(trap) = cut {
                 trap.spring();
                 return Err(io::ErrorKind::ConnectionAborted.into());
@@ -176,22 +185,18 @@ impl Relay {
         }
     }
 
-    async fn send(&self, server: &mut WriteHalf<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
-        server.write_all(bytes).await?;
-        bytes.clear();
-        Ok(())
-    }
-
     async fn downwards(
         &self,
         mut server: ReadHalf<'_>,
         mut client: WriteHalf<'_>,
     ) -> io::Result<End> {
-        let shape = self.shared.shape;
         let mut buffer = vec![0; 64 * 1024];
+        // What has come of a message that is not complete yet.
+        let mut pending = Vec::new();
         loop {
             let read = server.read(&mut buffer).await?;
             if read == 0 {
+                client.write_all(&pending).await?;
                 return client.shutdown().await.map(|()| End::Closed);
             }
             let after = {
@@ -202,27 +207,62 @@ impl Relay {
                 }
                 state.after.take()
             };
-            let mut answer = buffer[..read].to_vec();
+            pending.extend(&buffer[..read]);
             if let Some(trap) = after {
-                self.read_to_end_of_answer(&mut server, &mut answer).await?;
+                self.read_to_end_of_answer(&mut server, &mut pending)
+                    .await?;
                 trap.spring();
                 match trap.moment {
                     Moment::HoldAfter => trap.released().await,
                     Moment::CutAnswering => {
-                        client.write_all(&answer[..answer.len() / 2]).await?;
+                        client.write_all(&pending[..pending.len() / 2]).await?;
                         return Err(io::ErrorKind::ConnectionAborted.into());
                     }
                     _ => return Err(io::ErrorKind::ConnectionAborted.into()),
                 }
             }
             self.dally(false).await;
-            for piece in answer.chunks(shape.chunk) {
-                if !shape.delay.is_zero() {
-                    sleep(shape.delay).await;
-                }
-                client.write_all(piece).await?;
-            }
+            self.pass_on(&mut client, &mut pending).await?;
         }
+    }
+
+    /// Passes on those messages of the server that are complete.
+    async fn pass_on(&self, client: &mut WriteHalf<'_>, pending: &mut Vec<u8>) -> io::Result<()> {
+        let mut forward = Vec::new();
+        loop {
+            let length = self.wire.lock().await.wire.length_from_server(pending);
+            let Some(length) = length.filter(|length| *length <= pending.len()) else {
+                return self.send_in_pieces(client, &mut forward).await;
+            };
+            let rest = pending.split_off(length);
+            let message = std::mem::replace(pending, rest);
+            if let Some(trap) = self.shared.sprung(Side::Server, None) {
+                forward.extend(&message[..trap.moment.passes(length)]);
+                self.send_in_pieces(client, &mut forward).await?;
+                trap.spring();
+                if trap.moment != Moment::HoldBefore {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                trap.released().await;
+            }
+            forward.extend(message);
+        }
+    }
+
+    async fn send_in_pieces(
+        &self,
+        client: &mut WriteHalf<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let shape = self.shared.shape;
+        for piece in bytes.chunks(shape.chunk) {
+            if !shape.delay.is_zero() {
+                sleep(shape.delay).await;
+            }
+            client.write_all(piece).await?;
+        }
+        bytes.clear();
+        Ok(())
     }
 
     async fn read_to_end_of_answer(
@@ -244,4 +284,10 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+async fn send(server: &mut WriteHalf<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
+    server.write_all(bytes).await?;
+    bytes.clear();
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! A fault laid for one message, and the handle with which the test watches it.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,7 +17,9 @@ const CATCH_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     CutBefore,
-    CutWithin,
+    /// Behind this many 256ths of the message.
+    CutWithin(u8),
+    CutBehind,
     CutDuring,
     CutAnswering,
     CutAfter,
@@ -33,12 +36,25 @@ enum State {
 }
 
 impl Moment {
-    /// Whether the server does not get the message, or not yet, or not whole.
+    /// Whether the message is as far as it gets, or does not get as far, or not yet.
     pub(super) fn is_before(self) -> bool {
         matches!(
             self,
-            Self::CutBefore | Self::CutWithin | Self::HoldBefore | Self::Swallow
+            Self::CutBefore
+                | Self::CutWithin(_)
+                | Self::CutBehind
+                | Self::HoldBefore
+                | Self::Swallow
         )
+    }
+
+    /// How many bytes of a message of `length` pass before it.
+    pub(super) fn passes(self, length: usize) -> usize {
+        match self {
+            Self::CutWithin(share) => (length * usize::from(share) / 256).clamp(1, length - 1),
+            Self::CutBehind => length,
+            _ => 0,
+        }
     }
 
     /// Whether it comes with the answer.
@@ -47,28 +63,49 @@ impl Moment {
     }
 }
 
+/// Which message a trap is laid for.
+#[derive(Clone, Debug)]
+pub(super) enum Prey {
+    /// The next from the client whose text matches.
+    Text(String),
+    /// The one that passes as the n-th, from either side.
+    Number(usize),
+}
+
+impl fmt::Display for Prey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(pattern) => write!(f, "matching `{pattern}`"),
+            Self::Number(number) => write!(f, "of number {number}"),
+        }
+    }
+}
+
 /// The relay's half.
 #[derive(Clone)]
 pub(super) struct Armed {
     pub(super) moment: Moment,
-    pattern: String,
+    prey: Prey,
     state: watch::Sender<State>,
 }
 
 impl Armed {
-    pub(super) fn new(moment: Moment, pattern: &str) -> (Self, Trap) {
+    pub(super) fn new(moment: Moment, prey: Prey) -> (Self, Trap) {
         let (state, _) = watch::channel(State::Armed);
         let armed = Self {
             moment,
-            pattern: pattern.to_owned(),
+            prey: prey.clone(),
             state: state.clone(),
         };
-        let pattern = pattern.to_owned();
-        (armed, Trap { pattern, state })
+        (armed, Trap { prey, state })
     }
 
-    pub(super) fn is_for(&self, message: &str) -> bool {
-        event::matches(&self.pattern, message)
+    /// Whether it is for the message of this number and, if it has one, text.
+    pub(super) fn is_for(&self, number: usize, text: Option<&str>) -> bool {
+        match &self.prey {
+            Prey::Text(pattern) => text.is_some_and(|text| event::matches(pattern, text)),
+            Prey::Number(prey) => *prey == number,
+        }
     }
 
     pub(super) fn spring(&self) {
@@ -89,12 +126,13 @@ impl Armed {
     }
 }
 
-/// A fault laid with one of the `cut` and `hold` methods of [`Proxy`](crate::Proxy).
+/// A fault laid with one of the `cut` and `hold` methods of [`Proxy`](crate::Proxy), or with its
+/// [`strike`](crate::Proxy::strike).
 ///
 /// Dropping it changes nothing: the fault stays laid.
 #[derive(Debug)]
 pub struct Trap {
-    pattern: String,
+    prey: Prey,
     state: watch::Sender<State>,
 }
 
@@ -115,8 +153,8 @@ impl Trap {
         let sprung = state.wait_for(|state| *state >= State::Sprung);
         assert!(
             timeout(CATCH_LIMIT, sprung).await.is_ok(),
-            "no message matching `{}` came through the proxy within {CATCH_LIMIT:?}",
-            self.pattern
+            "no message {} came through the proxy within {CATCH_LIMIT:?}",
+            self.prey
         );
     }
 
