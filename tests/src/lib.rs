@@ -27,6 +27,7 @@ pub use bed::Bed;
 pub use conformance::Case;
 pub use dice::{Dice, wish};
 pub use poll::{pending_once, poll_n};
+pub use private_server::PrivateServer;
 pub use proxy::{Frame, Jitter, Lay, Protocol, Proxy, Shape, Side, Strike, Trap};
 pub use redis::RedisServer;
 pub use scratch::Scratch;

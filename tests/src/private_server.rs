@@ -1,12 +1,14 @@
-//! A server of our own, from installed programs, ended with the test process.
+//! A server of our own, from installed programs, ended with the test process; and one that a
+//! test may kill and start again.
 
 use std::ffi::{OsStr, OsString};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sqlx::ConnectOptions as _;
 use tokio::time::{sleep, timeout};
 
 use crate::backend::Backend;
@@ -15,18 +17,21 @@ use crate::server::{self, Kind};
 
 const INSTALL_LIMIT: Duration = Duration::from_mins(1);
 const START_LIMIT: Duration = Duration::from_secs(30);
+const KNOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs the server until the test process or the server ends, however the former does.
-/// Its arguments: the process to watch, the directory to remove, the server's command line.
+/// Its arguments: the process to watch, the directory to remove, what of that directory
+/// survives the server ("data") or not (""), the server's command line.
 const WATCHER: &str = r#"
-parent=$1; directory=$2; shift 2
-"$@" >"$directory/server.log" 2>&1 &
+parent=$1; directory=$2; survives=$3; shift 3
+"$@" >>"$directory/server.log" 2>&1 &
 server=$!
-while kill -0 "$parent" 2>/dev/null && kill -0 "$server" 2>/dev/null; do sleep 1; done
+echo "$server" >"$directory/server.pid"
+while kill -0 "$parent" 2>/dev/null && kill -0 "$server" 2>/dev/null; do sleep 0.2; done
 kill "$server" 2>/dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$server" 2>/dev/null || break; sleep 1; done
 kill -9 "$server" 2>/dev/null
-rm -rf "$directory"
+if [ -z "$survives" ] || ! kill -0 "$parent" 2>/dev/null; then rm -rf "$directory"; fi
 "#;
 
 /// How to make and run a server.
@@ -40,14 +45,25 @@ pub(crate) enum Recipe {
 
 /// Starts a server and gives its URL, or says on stderr why it did not.
 pub(crate) async fn start<B: Backend>(kind: &Kind) -> Option<String> {
-    let directory = std::env::temp_dir().join(format!("{}_server", scratch::fresh_name()));
-    match timeout(
-        INSTALL_LIMIT + START_LIMIT,
-        try_start::<B>(kind, &directory),
-    )
-    .await
-    {
-        Ok(Ok(url)) => Some(url),
+    let directory = fresh_directory();
+    let started = within_limits(kind, async {
+        let Plan { serve, url, .. } = install(kind, &directory).await?;
+        serve_in::<B>(&directory, "", &serve, &url).await?;
+        Ok(url)
+    });
+    started.await
+}
+
+fn fresh_directory() -> PathBuf {
+    std::env::temp_dir().join(format!("{}_server", scratch::fresh_name()))
+}
+
+async fn within_limits<T>(
+    kind: &Kind,
+    start: impl Future<Output = Result<T, Failure>>,
+) -> Option<T> {
+    match timeout(INSTALL_LIMIT + START_LIMIT, start).await {
+        Ok(Ok(started)) => Some(started),
         Ok(Err(Failure::NotInstalled)) => None,
         Ok(Err(Failure::Broken(reason))) => {
             eprintln!("tx-tests: a private {} does not start: {reason}", kind.name);
@@ -60,6 +76,131 @@ pub(crate) async fn start<B: Backend>(kind: &Kind) -> Option<String> {
     }
 }
 
+/// A PostgreSQL or MariaDB of the test's own, which it may kill and start again, with an empty
+/// database.
+#[derive(Debug)]
+pub struct PrivateServer {
+    directory: PathBuf,
+    serve: Vec<OsString>,
+    port: u16,
+    server_url: String,
+    url: String,
+}
+
+impl PrivateServer {
+    /// Starts one; `None` where its programs are absent.
+    ///
+    /// # Panics
+    ///
+    /// Where `CI` is set, if it does not start.
+    pub async fn start<B: Backend>(kind: &Kind) -> Option<Self> {
+        let started = if std::env::var(kind.variable).is_ok_and(|named| named == "none") {
+            None
+        } else {
+            within_limits(kind, Self::try_start::<B>(kind)).await
+        };
+        if started.is_none() {
+            server::report_absence(kind.name, kind.packages, "put its programs on the path");
+        }
+        started
+    }
+
+    async fn try_start<B: Backend>(kind: &Kind) -> Result<Self, Failure> {
+        let directory = fresh_directory();
+        let mut plan = install(kind, &directory).await?;
+        if matches!(kind.private, Recipe::MySql) {
+            // What is committed survives the process; by default ours forget the last second.
+            plan.serve.push("--innodb-flush-log-at-trx-commit=2".into());
+        }
+        let server = Self {
+            directory,
+            port: plan.port,
+            serve: plan.serve,
+            url: format!("{}/own", plan.url),
+            server_url: plan.url,
+        };
+        server.serve::<B>().await?;
+        let admin = server::options::<B>(&server.server_url).connect().await;
+        let mut admin = admin.map_err(|error| Failure::Broken(error.to_string()))?;
+        let made = B::raw(B::on(&mut admin), "create database own").await;
+        made.map_err(|error| Failure::Broken(error.to_string()))?;
+        Ok(server)
+    }
+
+    /// How to connect to its database.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends its process a signal that ends it at once: `KILL`, or `QUIT` to PostgreSQL.
+    /// Returns when it accepts no connections any more.
+    ///
+    /// # Panics
+    ///
+    /// If it is not running or does not end.
+    pub async fn crash(&self, signal: &str) {
+        assert!(self.signalled(signal), "kill -{signal}");
+        let deadline = Instant::now() + START_LIMIT;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            assert!(Instant::now() < deadline, "the server does not end");
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Starts it after [`crash`](Self::crash), at the same place and with what it had stored.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub async fn restart<B: Backend>(&self) {
+        let deadline = Instant::now() + START_LIMIT;
+        // What is left of the one that was killed may be in the way for a moment.
+        while let Err(failure) = self.serve::<B>().await {
+            assert!(Instant::now() < deadline, "{failure:?}");
+        }
+    }
+
+    /// Waits until it serves, as it does again by itself when one of its processes is killed.
+    ///
+    /// # Panics
+    ///
+    /// If that takes too long.
+    pub async fn recovered<B: Backend>(&self) {
+        let deadline = Instant::now() + START_LIMIT;
+        while let Err(reason) = server::knock::<B>(&self.url, KNOCK_LIMIT).await {
+            assert!(Instant::now() < deadline, "{reason}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn serve<B: Backend>(&self) -> Result<(), Failure> {
+        serve_in::<B>(&self.directory, "data", &self.serve, &self.server_url).await
+    }
+
+    fn signalled(&self, signal: &str) -> bool {
+        let pid = std::fs::read_to_string(self.directory.join("server.pid"));
+        pid.is_ok_and(|pid| {
+            let mut kill = Command::new("kill");
+            kill.args([&format!("-{signal}"), pid.trim()]);
+            kill.stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+        })
+    }
+}
+
+impl Drop for PrivateServer {
+    fn drop(&mut self) {
+        // PostgreSQL takes its other processes with it.
+        self.signalled("QUIT");
+        self.signalled("KILL");
+        // Some of them may still write; what is left then goes with the test process.
+        drop(std::fs::remove_dir_all(&self.directory));
+    }
+}
+
+#[derive(Debug)]
 enum Failure {
     NotInstalled,
     Broken(String),
@@ -71,10 +212,11 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-async fn try_start<B: Backend>(kind: &Kind, directory: &Path) -> Result<String, Failure> {
+/// Makes the data directory of a server; gives how to run it.
+async fn install(kind: &Kind, directory: &Path) -> Result<Plan, Failure> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let data = directory.join("data");
-    let (install, serve, url) = match kind.private {
+    let plan = match kind.private {
         Recipe::Postgres => postgres(&data, port)?,
         Recipe::MySql => mysql(directory, &data, port)?,
     };
@@ -82,18 +224,32 @@ async fn try_start<B: Backend>(kind: &Kind, directory: &Path) -> Result<String, 
     if matches!(kind.private, Recipe::Postgres) && is_root() {
         run(&words(["chown", "postgres"], [directory])).await?;
     }
-    run(&install).await?;
-    let mut watcher = watch(directory, &serve)?;
-    wait_until_it_answers::<B>(&url, &mut watcher, directory).await?;
-    Ok(url)
+    run(&plan.install).await?;
+    Ok(plan)
 }
 
-/// Runs the server that `serve` starts; it, and `directory`, end with the test process.
-pub(crate) fn watch(directory: &Path, serve: &[OsString]) -> std::io::Result<Child> {
+async fn serve_in<B: Backend>(
+    directory: &Path,
+    survives: &str,
+    serve: &[OsString],
+    url: &str,
+) -> Result<(), Failure> {
+    let mut watcher = watch(directory, survives, serve)?;
+    wait_until_it_answers::<B>(url, &mut watcher, directory).await
+}
+
+/// Runs the server that `serve` starts; it, and `directory`, end with the test process. With
+/// `survives` the directory outlives the server in that time.
+pub(crate) fn watch(
+    directory: &Path,
+    survives: &str,
+    serve: &[OsString],
+) -> std::io::Result<Child> {
     Command::new("sh")
         .args(["-c", WATCHER, "tx-tests-watcher"])
         .arg(std::process::id().to_string())
         .arg(directory)
+        .arg(survives)
         .args(serve)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -111,18 +267,24 @@ async fn wait_until_it_answers<B: Backend>(
     let log = directory.join("server.log");
     let deadline = Instant::now() + START_LIMIT;
     loop {
-        let Err(reason) = server::knock::<B>(url, Duration::from_secs(2)).await else {
+        let Err(reason) = server::knock::<B>(url, KNOCK_LIMIT).await else {
             return Ok(());
         };
         if watcher.try_wait()?.is_some() || Instant::now() > deadline {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             return Err(Failure::Broken(format!("{reason}; its log: {said}")));
         }
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
-type Plan = (Vec<OsString>, Vec<OsString>, String);
+/// How a server is made and run.
+struct Plan {
+    install: Vec<OsString>,
+    serve: Vec<OsString>,
+    port: u16,
+    url: String,
+}
 
 fn postgres(data: &Path, port: u16) -> Result<Plan, Failure> {
     let mut places = path();
@@ -151,8 +313,12 @@ fn postgres(data: &Path, port: u16) -> Result<Plan, Failure> {
     ] {
         serve.extend(["-c".into(), setting.into()]);
     }
-    let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-    Ok((install, serve, url))
+    Ok(Plan {
+        install,
+        serve,
+        port,
+        url: format!("postgres://postgres@127.0.0.1:{port}"),
+    })
 }
 
 fn mysql(directory: &Path, data: &Path, port: u16) -> Result<Plan, Failure> {
@@ -191,7 +357,12 @@ fn mysql(directory: &Path, data: &Path, port: u16) -> Result<Plan, Failure> {
         install.push("--user=root".into());
         serve.push("--user=root".into());
     }
-    Ok((install, serve, format!("mysql://root@127.0.0.1:{port}")))
+    Ok(Plan {
+        install,
+        serve,
+        port,
+        url: format!("mysql://root@127.0.0.1:{port}"),
+    })
 }
 
 /// What to put in front of a command so that it does not run as root.

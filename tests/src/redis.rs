@@ -139,7 +139,7 @@ impl RedisServer {
         serve.extend(settings.as_flattened().iter().map(OsString::from));
         serve.extend(["--dir".into(), directory.clone().into_os_string()]);
         // The watcher ends by itself, soon after the server or the tests.
-        drop(private_server::watch(&directory, &serve).expect("a shell"));
+        drop(private_server::watch(&directory, "", &serve).expect("a shell"));
         let deadline = Instant::now() + CHANGE_LIMIT;
         while let Err(reason) = knock(&self.url).await {
             assert!(Instant::now() < deadline, "Redis does not start: {reason}");

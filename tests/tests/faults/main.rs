@@ -4,7 +4,10 @@
 mod fault;
 mod lane;
 mod matrix;
+mod restart;
+mod sigkill;
 mod tally;
+mod transfer;
 mod work;
 
 fn block_on(test: impl Future<Output = ()>) {

@@ -35,6 +35,17 @@ pub(crate) enum Told {
     Unknown,
 }
 
+impl Told {
+    /// What the result of a scope tells.
+    pub(crate) fn by(result: &Result<(), Error>) -> Self {
+        match result {
+            Ok(()) => Self::Committed,
+            Err(error) if error.outcome() == Outcome::Unknown => Self::Unknown,
+            Err(_) => Self::RolledBack,
+        }
+    }
+}
+
 /// BEGIN, a statement, SAVEPOINT, a statement, RELEASE, and the end.
 pub(crate) async fn work<B: Backend>(form: Form, db: &Db<B>, ending: Ending) -> Told {
     match form {
@@ -71,8 +82,8 @@ async fn ours<B: Backend>(db: &Db<B>, ending: Ending) -> Told {
     });
     match told.await {
         Ok(()) => Told::Committed,
-        Err(Failure::Of(error)) if error.outcome() == Outcome::Unknown => Told::Unknown,
-        Err(_) => Told::RolledBack,
+        Err(Failure::Of(error)) => Told::by(&Err(error)),
+        Err(Failure::Wanted) => Told::RolledBack,
     }
 }
 
