@@ -174,7 +174,7 @@ case! {
 }
 
 case! {
-    what_it_costs on postgres, mysql; pool = 2;
+    what_it_costs on postgres, mysql; pool = 1;
     "a lease costs three questions to Redis, and one message to the database";
     async fn<B>(bed, proxy) {
         let Some(setup) = Setup::new(LONG).await else { return };
