@@ -33,7 +33,7 @@ Options:
   --accounts N        accounts of the API [default: 4]
   --days N            days that a run imports, at most 366 [default: 5]
   --manual-runs N     runs by hand for each account, beside the one of the batch [default: 2]
-  --limit N           status: how many tickets, the newest [default: 20]
+  --limit N           status: how many tickets, the newest [default: 50]
   --help              print this
 ";
 
@@ -66,61 +66,95 @@ pub(crate) fn parse() -> Result<Option<Arguments>, lexopt::Error> {
 
 fn read(mut parser: Parser) -> Result<Option<Arguments>, lexopt::Error> {
     let mut word = None;
-    let mut url = None;
-    let mut variants = Vec::new();
-    let mut accounts = 4;
-    let mut first_account = None;
-    let mut days = 5;
-    let mut manual_runs = 2;
-    let mut limit = 20;
-    let mut api: Option<SocketAddr> = None;
+    let mut options = Options::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Value(value) if word.is_none() => word = Some(value.string()?),
-            Arg::Long("database-url") => url = Some(parser.value()?.string()?),
-            Arg::Long("variant") => variants.push(parsed(&mut parser)?),
-            Arg::Long("accounts") => accounts = count(&mut parser)?,
-            Arg::Long("first-account") => first_account = Some(parsed(&mut parser)?),
-            Arg::Long("days") => days = count(&mut parser)?,
-            Arg::Long("manual-runs") => manual_runs = count(&mut parser)?,
-            Arg::Long("limit") => limit = count(&mut parser)?,
-            Arg::Long("api") => api = Some(parsed(&mut parser)?),
+            Arg::Long("database-url") => options.url = Some(parser.value()?.string()?),
+            Arg::Long("variant") => options.variants.push(parsed(&mut parser)?),
+            Arg::Long("accounts") => options.accounts = Some(count(&mut parser)?),
+            Arg::Long("days") => options.days = Some(count(&mut parser)?),
+            Arg::Long("manual-runs") => options.manual_runs = Some(count(&mut parser)?),
+            Arg::Long("limit") => options.limit = Some(count(&mut parser)?),
+            Arg::Long("api") => options.api = Some(parsed(&mut parser)?),
+            Arg::Long("first-account") => options.first_account = Some(parsed(&mut parser)?),
             Arg::Long("help") | Arg::Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
-    if days > MOST_DAYS {
-        return Err(format!("--days is at most {MOST_DAYS}").into());
-    }
-    let plan_from = |first| Plan {
-        accounts: first..=first + i64::from(accounts) - 1,
-        days: days.into(),
-        manual_runs: manual_runs.into(),
-    };
     let command = match word.as_deref() {
-        None | Some("trial") => Command::Trial(Trial {
-            variants: if variants.is_empty() {
-                Variant::ALL.to_vec()
-            } else {
-                variants
-            },
-            plan: plan_from(1),
-        }),
-        Some(_) if url.is_none() => {
-            return Err("it needs --database-url: a database of its own is empty".into());
-        }
-        Some("status") => Command::Status(Status { limit }),
-        Some("nightly") => match (api, first_account, &variants[..]) {
-            (Some(api), Some(first), &[variant]) => Command::Nightly(Nightly {
-                api,
-                variant,
-                plan: plan_from(first),
-            }),
-            _ => return Err("nightly is for the program itself".into()),
-        },
+        None | Some("trial") => options.trial()?,
+        Some("status") => options.status()?,
+        Some("nightly") => options.nightly()?,
         Some(word) => {
             return Err(format!("there is no command `{word}`: trial and status are").into());
         }
     };
+    let url = options.url;
     Ok(Some(Arguments { url, command }))
+}
+
+/// What was given, whatever the command.
+#[derive(Default)]
+struct Options {
+    url: Option<String>,
+    variants: Vec<Variant>,
+    accounts: Option<u32>,
+    days: Option<u32>,
+    manual_runs: Option<u32>,
+    limit: Option<u32>,
+    api: Option<SocketAddr>,
+    first_account: Option<i64>,
+}
+
+impl Options {
+    fn trial(&self) -> Result<Command, lexopt::Error> {
+        if self.limit.is_some() {
+            return Err("--limit is an option of status".into());
+        }
+        if self.api.is_some() || self.first_account.is_some() {
+            return Err("--api and --first-account are options of nightly".into());
+        }
+        let variants = match &self.variants[..] {
+            [] => Variant::ALL.to_vec(),
+            given => given.to_vec(),
+        };
+        let plan = self.plan_from(1)?;
+        Ok(Command::Trial(Trial { variants, plan }))
+    }
+
+    fn status(&self) -> Result<Command, lexopt::Error> {
+        let of_imports = [self.accounts, self.days, self.manual_runs];
+        if of_imports.iter().any(Option::is_some) || !self.variants.is_empty() {
+            return Err("status imports nothing: it takes --database-url and --limit".into());
+        }
+        if self.url.is_none() {
+            return Err("status needs --database-url: a database of its own is empty".into());
+        }
+        let limit = self.limit.unwrap_or(50);
+        Ok(Command::Status(Status { limit }))
+    }
+
+    fn nightly(&self) -> Result<Command, lexopt::Error> {
+        match (&self.url, self.api, self.first_account, &self.variants[..]) {
+            (Some(_), Some(api), Some(first), &[variant]) => Ok(Command::Nightly(Nightly {
+                api,
+                variant,
+                plan: self.plan_from(first)?,
+            })),
+            _ => Err("nightly is what a trial starts: it has what that gives it".into()),
+        }
+    }
+
+    fn plan_from(&self, first: i64) -> Result<Plan, lexopt::Error> {
+        let days = self.days.unwrap_or(5);
+        if days > MOST_DAYS {
+            return Err(format!("--days is at most {MOST_DAYS}").into());
+        }
+        Ok(Plan {
+            accounts: first..=first + i64::from(self.accounts.unwrap_or(4)) - 1,
+            days: days.into(),
+            manual_runs: self.manual_runs.unwrap_or(2).into(),
+        })
+    }
 }

@@ -13,9 +13,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tx_runtime::{Dialect, Guarded, TicketLocks};
 
 use crate::api::SESSION;
 use crate::session::Session;
+use crate::tickets;
 
 /// How long an answer may take: well below the lease of a lock, so that no request that was
 /// begun under it is still on its way when somebody else has it.
@@ -62,9 +64,23 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// For this crate only; others get one behind its lock, from
-    /// [`guarded`](crate::tickets::guarded).
-    pub(crate) fn new(api: SocketAddr, account: i64) -> Self {
+    /// The client for an account of the API at `api`, behind the account's lock: from outside of
+    /// this crate there is no other way to one.
+    #[must_use]
+    pub fn guarded<DB: Dialect>(
+        api: SocketAddr,
+        account: i64,
+        tickets: &TicketLocks<DB>,
+    ) -> Guarded<Self> {
+        Guarded::new(
+            Self::unguarded(api, account),
+            tickets,
+            tickets::lock(account),
+        )
+    }
+
+    /// THE INCIDENT: a client that anybody can use at any time. It is there for that one.
+    pub(crate) fn unguarded(api: SocketAddr, account: i64) -> Self {
         Self { api, account }
     }
 

@@ -36,7 +36,7 @@ impl<DB: Store> Incident<DB> {
     pub fn new(db: &Db<DB>, api: SocketAddr, account: i64) -> Self {
         Self {
             db: db.clone(),
-            api: Client::new(api, account),
+            api: Client::unguarded(api, account),
         }
     }
 

@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::run::Run;
 use crate::session::Row;
 use crate::store::Store;
-use crate::tickets;
 
 /// An account whose reports are imported.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl<DB: Store> AdAccount<DB> {
     pub fn new(db: &Db<DB>, tickets: &TicketLocks<DB>, api: SocketAddr, account: i64) -> Self {
         Self {
             db: db.clone(),
-            api: tickets::guarded(api, account, tickets),
+            api: Client::guarded(api, account, tickets),
         }
     }
 

@@ -30,7 +30,7 @@ const TABLES: &str = "
         path varchar(20) not null,
         first_day bigint not null,
         last_day bigint not null,
-        outcome varchar(1000) not null
+        outcome text not null
     )";
 
 /// What the log says of a run.

@@ -1,11 +1,9 @@
 //! The locks of the accounts: tickets, which everybody can see.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tx_runtime::{Db, Dialect, Guarded, Lock, TicketLocks};
+use tx_runtime::{Db, Dialect, Lock, TicketLocks};
 
-use crate::client::Client;
 use crate::session::LIMIT;
 
 /// Longer than all who are before it in the line take together.
@@ -26,14 +24,7 @@ pub fn key(account: i64) -> String {
     format!("ad-account:{account}")
 }
 
-/// The client for an account of the API at `api`. Outside of this crate there is no other way to
-/// one, and this one goes through the account's lock.
-#[must_use]
-pub fn guarded<DB: Dialect>(
-    api: SocketAddr,
-    account: i64,
-    tickets: &TicketLocks<DB>,
-) -> Guarded<Client> {
-    let lock = Lock::key(key(account)).wait(WAIT);
-    Guarded::new(Client::new(api, account), tickets, lock)
+/// An account's lock, as whoever wants its API waits for it.
+pub(crate) fn lock(account: i64) -> Lock {
+    Lock::key(key(account)).wait(WAIT)
 }

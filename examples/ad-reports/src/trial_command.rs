@@ -33,8 +33,8 @@ impl Trial {
     /// Only the right variant can fail: the other is there to show the incident.
     pub(crate) async fn run<DB: Store>(&self, db: &Db<DB>, url: &str) -> Result<ExitCode, Failure> {
         println!(
-            "imports on {}: {} by hand and the nightly one for each account, {} days each, at the \
-             same time in two processes\n",
+            "imports on {}: {} by hand and a nightly one for each account, in two processes, {} days \
+             each\n",
             DB::NAME,
             self.plan.manual_runs,
             self.plan.days

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ad_reports::api::{Api, Server};
+use ad_reports::client::Client;
 use ad_reports::error::Error;
 use ad_reports::run::Path;
 use ad_reports::tickets;
@@ -87,7 +88,7 @@ async fn an_open_transaction_is_seen<B: Base>() {
     };
     let (bed, api) = (Arc::new(bed), Api::new(WORK));
     let (server, looks) = watchful(&api, &bed).await;
-    let client = tickets::guarded(server.address(), 7, &tickets::of(&bed.db));
+    let client = Client::guarded(server.address(), 7, &tickets::of(&bed.db));
     let fetched = client.with("carelessly", async |permit| {
         bed.db
             .transaction(async || {

@@ -42,18 +42,18 @@ async fn while_the_api_is_busy<B: Base>(path: Path) {
     bed.finish().await;
 }
 
-async fn by_hand<B: Base>() {
+async fn by_hand_while_the_api_is_busy<B: Base>() {
     while_the_api_is_busy::<B>(Path::Manual).await;
 }
-on_each_database!(by_hand);
+on_each_database!(by_hand_while_the_api_is_busy);
 
-async fn at_night<B: Base>() {
+async fn at_night_while_the_api_is_busy<B: Base>() {
     while_the_api_is_busy::<B>(Path::Nightly).await;
 }
-on_each_database!(at_night);
+on_each_database!(at_night_while_the_api_is_busy);
 
 /// The lock is lost with the last report on its way: what was fetched is not stored.
-async fn before_it_is_stored<B: Base>() {
+async fn before_it_is_stored<B: Base>(path: Path) {
     let Some(bed) = scene::bed::<B>().await else {
         return;
     };
@@ -69,7 +69,16 @@ async fn before_it_is_stored<B: Base>() {
         }
     });
     let server = serve(router).await;
-    import(&bed.db, &server, &[Path::Manual]).await;
+    import(&bed.db, &server, &[path]).await;
     assert_nothing_done(&bed, &api).await;
 }
-on_each_database!(before_it_is_stored);
+
+async fn by_hand_before_it_is_stored<B: Base>() {
+    before_it_is_stored::<B>(Path::Manual).await;
+}
+on_each_database!(by_hand_before_it_is_stored);
+
+async fn at_night_before_it_is_stored<B: Base>() {
+    before_it_is_stored::<B>(Path::Nightly).await;
+}
+on_each_database!(at_night_before_it_is_stored);

@@ -133,9 +133,15 @@ async fn what_means_nothing_is_refused() {
         (&["--variant", "luck"], "status-check or permit"),
         (&["--days", "367"], "at most 366"),
         (&["--accounts", "0"], "non-zero"),
+        (&["--limit", "5"], "an option of status"),
+        (&["--first-account", "5"], "options of nightly"),
         (&["status"], "--database-url"),
-        (&["nightly", "--database-url", "sqlite:no.db"], "itself"),
-        (&["dance", "--database-url", "sqlite:no.db"], "`dance`"),
+        (&["status", "--days", "3"], "imports nothing"),
+        (
+            &["nightly", "--database-url", "sqlite:no.db"],
+            "what a trial starts",
+        ),
+        (&["dance"], "`dance`"),
         (&["--database-url", "oracle:x"], "must begin with sqlite:"),
     ] {
         let output = run(arguments).await;
