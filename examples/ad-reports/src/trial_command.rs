@@ -16,8 +16,8 @@ use crate::bars;
 use crate::batch::Batch;
 use crate::line;
 
-/// How long the API works on a report; hours, in the incident.
-const WORK_TIME: Duration = Duration::from_millis(150);
+/// How long the API works on the report of the first day; minutes, in the incident.
+const WORK_TIME: Duration = Duration::from_millis(50);
 
 /// How many of a variant's failures are shown.
 const SHOWN_FAILURES: usize = 3;

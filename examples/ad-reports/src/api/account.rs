@@ -9,6 +9,9 @@ use super::Listed;
 /// So many reports of an account can be at work at once; more are refused.
 pub const MOST_AT_WORK: usize = 10;
 
+/// No report takes longer than so many times the work time.
+const MOST_TIMES_WORK: u32 = 20;
+
 /// What the API has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -20,6 +23,11 @@ pub struct Seen {
     pub created: usize,
     /// Reports that were refused, as too many were at work.
     pub refused: usize,
+}
+
+/// How many times the work time a report takes: the more recent its day, the longer.
+fn times_work(day: i64) -> u32 {
+    u32::try_from(day).unwrap_or(1).clamp(1, MOST_TIMES_WORK)
 }
 
 #[derive(Debug, Default)]
@@ -59,9 +67,7 @@ impl Account {
         }
         self.seen.created += 1;
         let id = self.seen.created as u64;
-        // They do not all take equally long: from a half of the time to the whole.
-        let tenths = u32::try_from(id * 7 % 6).unwrap_or_default() + 5;
-        let ready_at = now + work_time * tenths / 10;
+        let ready_at = now + work_time * times_work(day);
         self.reports.insert(id, Report { day, ready_at });
         Some(id)
     }
@@ -125,17 +131,23 @@ impl Sum for Seen {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Account, MOST_AT_WORK, Seen};
+    use super::{Account, Listed, MOST_AT_WORK, Seen};
 
     const WORK: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_report_is_at_work_and_then_ready() {
         let (mut account, now) = (Account::default(), Instant::now());
-        let id = account.create("a", 19, now, WORK).expect("it is taken");
-        let listed = account.find(id, now).expect("it is there");
-        assert_eq!((listed.day, listed.is_ready), (19, false));
-        assert!(account.list(now + WORK)[0].is_ready);
+        let id = account.create("a", 3, now, WORK).expect("it is taken");
+        for (later, is_ready) in [(0, false), (2, false), (3, true)] {
+            let expected = Listed {
+                id,
+                day: 3,
+                is_ready,
+            };
+            assert_eq!(account.find(id, now + WORK * later), Some(expected));
+            assert_eq!(account.list(now + WORK * later), [expected]);
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API whose reports take up to `work_time` each.
+    /// An API that works on the report of day 1 for `work_time`, and longer on later ones.
     #[must_use]
     pub fn new(work_time: Duration) -> Self {
         Self {

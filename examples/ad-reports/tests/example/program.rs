@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions as _, Sqlite};
 use tx_runtime::{Error, Lock};
 use tx_tests::{Bed, on_each_database};
 
-use crate::scene::{self, Base, states, until};
+use crate::scene::{self, Base, TRIALS, states, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ad-reports");
 
@@ -42,7 +42,22 @@ fn figures(text: &str, variant: &str) -> Vec<u32> {
     figures.map(|figure| figure.parse().expect(line)).collect()
 }
 
-fn assert_incident_and_remedy(text: &str, accounts: u32) {
+/// What trials of so many accounts have printed, the last of which has shown the fault.
+async fn trials(arguments: &[&str], accounts: u32) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.len() < TRIALS {
+        let text = printed(arguments).await;
+        let lost = assert_figures(&text, accounts);
+        texts.push(text);
+        if lost > 0 {
+            return texts;
+        }
+    }
+    panic!("no day was lost in {TRIALS} trials");
+}
+
+/// The days that the wrong variant has lost, where all else is as it must be.
+fn assert_figures(text: &str, accounts: u32) -> u32 {
     let (runs, days) = (accounts * 3, accounts * 15);
     let right = figures(text, "permit");
     assert_eq!(right, [accounts, runs, days, days, 0, 0, 0], "{text}");
@@ -50,13 +65,14 @@ fn assert_incident_and_remedy(text: &str, accounts: u32) {
     assert_eq!(wrong[..3], [accounts, runs, days], "{text}");
     let (imported, lost, overlapping) = (wrong[3], wrong[4], wrong[5]);
     assert_eq!(imported + lost, days, "{text}");
-    assert!(lost > 0 && overlapping > 0, "{text}");
+    assert!(lost == 0 || overlapping > 0, "{text}");
+    lost
 }
 
 /// What the first command of the README prints.
 #[tokio::test]
 async fn a_trial_prints_one_table_and_a_line_of_tickets() {
-    let text = printed(&[]).await;
+    let text = trials(&[], 4).await.remove(0);
     let heading = text.lines().nth(2).expect("a heading").split_whitespace();
     let heading: Vec<_> = heading.collect();
     assert_eq!(
@@ -64,7 +80,6 @@ async fn a_trial_prints_one_table_and_a_line_of_tickets() {
         "variant accounts runs days imported lost, said to be imported overlapping sessions 429s",
         "{text}"
     );
-    assert_incident_and_remedy(&text, 4);
     let done = text.lines().filter(|line| line.contains("DONE"));
     assert_eq!(done.count(), 3, "{text}");
 }
@@ -79,15 +94,17 @@ async fn a_trial_of_two_processes_leaves_a_database_as_it_was<B: Base>() {
         .await;
     bed.control("insert into ad_import values (7, 'manual', 1, 1, 'SUCCESS')")
         .await;
-    let text = printed(&["trial", "--database-url", &url(&bed), "--accounts", "2"]).await;
-    assert_incident_and_remedy(&text, 2);
+    let url = url(&bed);
+    let arguments = ["trial", "--database-url", &url, "--accounts", "2"];
+    let held = trials(&arguments, 2).await.len();
     for table in ["ad_account", "ad_report", "ad_import"] {
         let question = format!("select account_id from {table}");
         assert_eq!(bed.control_ints(&question).await, [7], "{table}");
     }
-    assert_eq!(states(&bed).await, ["DONE"; 6], "they stay, as a log");
+    let states = states(&bed).await;
+    assert_eq!(states, vec!["DONE"; 6 * held], "they stay, as a log");
     let processes = bed.control_ints("select count(distinct process) from tx_ticket");
-    assert_eq!(processes.await, [2]);
+    assert_eq!(processes.await, [2 * i64::try_from(held).expect("few")]);
     bed.finish().await;
 }
 on_each_database!(a_trial_of_two_processes_leaves_a_database_as_it_was);

@@ -21,8 +21,12 @@ use tx_tests::{Backend, Bed};
 /// What takes longer does not come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long the API works on a report, unless a test says otherwise.
-pub(crate) const WORK: Duration = Duration::from_millis(100);
+/// How long the API works on the report of the first day, unless a test says otherwise.
+pub(crate) const WORK: Duration = Duration::from_millis(20);
+
+/// How often a trial is held until the fault shows: on a busy machine sessions that overlap can
+/// still all be lucky.
+pub(crate) const TRIALS: usize = 5;
 
 /// A database that the example runs on and the harness knows.
 pub(crate) trait Base: Backend + Store {}
