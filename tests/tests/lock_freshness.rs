@@ -209,6 +209,122 @@ case! {
     }
 }
 
+// ----- locks that are there already ----------------------------------------------------------
+
+const REPEATABLE: TransactionOptions = TransactionOptions::new()
+    .isolation(Isolation::RepeatableRead)
+    .name("reader");
+
+async fn read<B: Backend>(bed: &Bed<B>) -> Result<String, Error> {
+    let read = B::texts(&bed.db, SELECT).await?;
+    Ok(read.into_iter().next().expect("one row"))
+}
+
+/// Reads, and has the writer write what must not be missed under `lock` from then on.
+async fn read_before<B: Backend>(bed: &Arc<Bed<B>>, lock: &Lock) -> Result<(), Error> {
+    let writer = Writer::start(bed, lock.clone()).await;
+    assert_eq!(read(bed).await?, "old");
+    ended(writer.tell()).await;
+    Ok(())
+}
+
+fn assert_refused(read: &Result<String, Error>) {
+    assert!(
+        matches!(read, Err(Error::LockAfterSnapshot { .. })),
+        "{read:?}"
+    );
+}
+
+/// Reads twice, ignoring that the first read fails.
+async fn read_twice<B: Backend>(bed: &Bed<B>) -> Result<(), Error> {
+    assert_refused(&read(bed).await);
+    assert_refused(&read(bed).await);
+    Ok(())
+}
+
+case! {
+    refused_again on postgres, mysql;
+    "whoever goes on after a refused read is refused again as long as the lock is around him";
+    async fn<B>(bed) {
+        for lock in providers() {
+            bed.db.transaction_with(REPEATABLE, async || {
+                read_before(bed, &lock).await?;
+                let twice = async || read_twice(bed).await;
+                bed.db.locked(lock.clone(), twice).await?;
+                let joined = async || bed.db.transaction_with(JOINED, twice).await;
+                bed.db.locked(lock.clone(), joined).await?;
+                let savepoint = async || bed.db.savepoint(twice).await;
+                bed.db.locked(lock.clone(), savepoint).await?;
+                assert_eq!(read(bed).await?, "old", "under no lock");
+                Ok::<_, Error>(())
+            }).await.unwrap();
+
+            let tx = bed.db.begin_with(REPEATABLE).await.unwrap();
+            tx.within(async || read_before(bed, &lock).await).await.unwrap();
+            let within = async || tx.within(async || read_twice(bed).await).await;
+            bed.db.locked(lock, within).await.unwrap();
+            tx.rollback().await.unwrap();
+        }
+    }
+}
+
+case! {
+    under_no_lock on postgres, mysql;
+    "what is read outside of a lock is not refused because of it";
+    async fn<B>(bed) {
+        for lock in providers() {
+            bed.db.transaction_with(REPEATABLE, async || {
+                read_before(bed, &lock).await?;
+                let nothing = async || Ok::<_, Error>(());
+                let joined = async || bed.db.transaction_with(JOINED, nothing).await;
+                bed.db.locked(lock, joined).await?;
+                assert_eq!(read(bed).await?, "old");
+                Ok::<_, Error>(())
+            }).await.unwrap();
+        }
+    }
+}
+
+case! {
+    kept_by_another_transaction on postgres, mysql;
+    "a lock that another branch has taken for the transaction around both is as new for a reader who asks for it, and none of his if he does not";
+    async fn<B>(bed) {
+        for lock in providers() {
+            let (has_read, may_take) = oneshot::channel();
+            let (taken, is_taken) = oneshot::channel();
+            let reader = async || {
+                read_before(bed, &lock).await?;
+                has_read.send(()).expect("somebody waits");
+                is_taken.await.expect("it is taken");
+                assert_eq!(read(bed).await?, "old", "under no lock");
+                let nested = async || read(bed).await;
+                assert_eq!(bed.db.transaction_with(JOINED, nested).await?, "old", "under no lock");
+                bed.db.locked(lock.clone(), async || read_twice(bed).await).await?;
+                let under = JOINED.lock(lock.clone());
+                bed.db.transaction_with(under, async || read_twice(bed).await).await?;
+                let held = bed.db.lock(lock.clone()).await?;
+                held.within(async || read_twice(bed).await).await?;
+                held.release().await?;
+                assert_eq!(read(bed).await?, "old", "under no lock");
+                Ok::<_, Error>(())
+            };
+            let taker = async || {
+                may_take.await.expect("it reads");
+                bed.db.transaction_with(JOINED.lock(lock.clone()), async || {
+                    assert_eq!(read(bed).await?, "new");
+                    Ok::<_, Error>(())
+                }).await?;
+                taken.send(()).expect("somebody waits");
+                Ok::<_, Error>(())
+            };
+            bed.db.transaction_with(at(None), async || {
+                let apart = REPEATABLE.propagation(Propagation::RequiresNew);
+                tokio::try_join!(bed.db.transaction_with(apart, reader), taker()).map(drop)
+            }).await.unwrap();
+        }
+    }
+}
+
 /// The lock inside the transaction, by hand. `late`: after a read.
 async fn read_plainly<B: Backend>(bed: &Arc<Bed<B>>, begin: &'static str, late: bool) -> String {
     let writer = Writer::start(bed, Lock::key("k")).await;

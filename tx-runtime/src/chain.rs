@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::identity::DbId;
 use crate::level::Level;
-use crate::lock::{Adopted, Held, LockQueue, Wanted};
+use crate::lock::{Adopted, Bound, Held, LockQueue, Wanted};
 use crate::site::Site;
 
 tokio::task_local! {
@@ -98,8 +98,6 @@ pub(crate) struct Found<'a> {
     pub(crate) scope: &'a ScopeLink,
     /// The frame the scope was entered from.
     pub(crate) parent: Option<&'a Frame>,
-    /// Locks taken inside that scope, innermost first.
-    pub(crate) locks: Vec<Arc<Held>>,
 }
 
 impl ScopeLink {
@@ -126,11 +124,7 @@ impl Frame {
         )
     }
 
-    pub(crate) fn lock(held: Arc<Held>) -> Arc<Self> {
-        Self::over_current(Link::Lock(held), None)
-    }
-
-    /// As [`lock`](Self::lock) for several.
+    /// Entries for locks that are held; `None` if neither they nor a chain are there.
     pub(crate) fn locked(locks: impl IntoIterator<Item = Arc<Held>>) -> Option<Arc<Self>> {
         let over = |parent, held| Some(Self::over(parent, Link::Lock(held), None));
         let outer = CHAIN.try_with(Arc::clone).ok();
@@ -178,32 +172,41 @@ impl Frame {
 
     /// The innermost scope of `db` from this frame outwards.
     pub(crate) fn find(&self, db: DbId) -> Option<Found<'_>> {
-        let mut locks = Vec::new();
-        for frame in self.outwards() {
-            match &frame.link {
-                Link::Scope(scope) if scope.db != db => {}
-                Link::Scope(scope) | Link::Outside(scope) => {
-                    return Some(Found {
-                        scope,
-                        parent: frame.parent.as_deref(),
-                        locks,
-                    });
-                }
-                Link::Lock(held) => locks.push(Arc::clone(held)),
-            }
-        }
-        None
+        self.outwards().find_map(|frame| match &frame.link {
+            Link::Scope(scope) if scope.db != db => None,
+            Link::Scope(scope) | Link::Outside(scope) => Some(Found {
+                scope,
+                parent: frame.parent.as_deref(),
+            }),
+            Link::Lock(_) => None,
+        })
     }
 
-    /// All locks from this frame outwards, innermost first: those the chain has taken, and
+    /// The locks that were asked for around this frame, innermost first. What runs here is to be
+    /// as fresh as they are.
+    pub(crate) fn asked_for(&self) -> Vec<Arc<Held>> {
+        let asked_for = self.outwards().filter_map(|frame| match &frame.link {
+            Link::Lock(held) => Some(held),
+            Link::Scope(_) | Link::Outside(_) => None,
+        });
+        asked_for.cloned().collect()
+    }
+
+    /// All locks from this frame outwards, innermost first: those the chain has asked for, and
     /// those its transactions keep.
     pub(crate) fn locks(&self) -> Vec<Arc<Held>> {
-        let mut locks = Vec::new();
+        let mut locks: Vec<Arc<Held>> = Vec::new();
+        let mut find = |held: Arc<Held>| {
+            if !locks.iter().any(|known| Arc::ptr_eq(known, &held)) {
+                locks.push(held);
+            }
+        };
         for frame in self.outwards() {
             match &frame.link {
-                Link::Lock(held) => locks.push(Arc::clone(held)),
+                Link::Lock(held) => find(Arc::clone(held)),
                 Link::Scope(scope) | Link::Outside(scope) => {
-                    locks.extend(scope.ground.adopted().into_iter().flat_map(Adopted::all));
+                    let adopted = scope.ground.adopted().into_iter().flat_map(Adopted::all);
+                    adopted.for_each(&mut find);
                 }
             }
         }
@@ -329,6 +332,13 @@ fn transactions() -> Vec<Arc<dyn Physical>> {
 /// Whether the chain of the running future holds `key`.
 pub(crate) fn has_locked(queue: &LockQueue, key: &str) -> bool {
     current(|frame| frame.is_some_and(|frame| frame.has_locked(queue, key)))
+}
+
+/// Of the locks that are asked for, those that the chain of the running future holds.
+pub(crate) fn held_already(lock: &Bound) -> Vec<Arc<Held>> {
+    let mut held = locks();
+    held.retain(|held| lock.is_among(held));
+    held
 }
 
 /// The locks that the chain of the running future holds, innermost first.

@@ -5,7 +5,6 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chain;
 use crate::error::Error;
 use crate::held_lock::Hold;
 use crate::lock::{Conclusion, Lock, LockProvider};
@@ -175,10 +174,7 @@ impl<C> Permit<'_, C> {
 
     /// Runs `body` with the lock in its call chain: its transactions are under the lock.
     pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
-        match self.hold.frame() {
-            Some(frame) => chain::within(&frame, body).await,
-            None => body().await,
-        }
+        self.hold.within(body).await
     }
 
     /// What the permit was for is done: opens the lock, and returns when it is open.

@@ -28,50 +28,44 @@ where
     E: From<Error>,
     F: AsyncFnOnce() -> Result<T, E>,
 {
-    let taken = deadline::race(deadline, pin!(take(lock, function))).await;
-    let taken = taken.unwrap_or_else(|late| Err(Error::timed_out(function, &late.doom())));
-    let Some(held) = taken? else {
-        return body().await;
-    };
-    let frame = Frame::lock(Arc::clone(&held));
-    let doing = Doing::under(held);
-    let result = chain::within(&frame, body).await;
-    drop(frame);
-    if let Some(held) = doing.ended(Conclusion::of(&result, describe)) {
-        // What was done under it is done; a lock that cannot be opened is on record.
-        let _ = held.open(function).await;
-    }
+    let hold = deadline::race(deadline, pin!(Hold::take(lock, function))).await;
+    let hold = hold.unwrap_or_else(|late| Err(Error::timed_out(function, &late.doom())));
+    let hold = hold?;
+    let result = hold.within(body).await;
+    // What was done under it is done; a lock that cannot be opened is on record.
+    let _ = hold.end(Conclusion::of(&result, describe)).await;
     result
-}
-
-async fn take(lock: Bound, function: Site) -> Result<Option<Arc<Held>>, Error> {
-    let wanted = lock.wanted(function, chain::has_locked)?;
-    let taken = acquire(wanted, Wanted::take).await?;
-    Ok(taken.map(|(_, held)| held))
 }
 
 /// Locks that somebody holds by hand. Dropped, they open in the background.
 pub(crate) struct Hold {
     function: Site,
     taken: Option<Doing>,
-    /// What the chain that took them held already, which may open its own hold on it earlier.
+    /// What the chain that asked for them held already, which may open its own hold on it earlier.
     around: Vec<Arc<Held>>,
 }
 
 impl Hold {
     pub(crate) async fn take(lock: Bound, function: Site) -> Result<Self, Error> {
-        let taken = take(lock.clone(), function).await?;
-        let mut around = chain::locks();
-        around.retain(|held| lock.is_among(held));
+        let wanted = lock.wanted(function, chain::has_locked)?;
+        let taken = acquire(wanted, Wanted::take).await?;
         Ok(Self {
             function,
-            taken: taken.map(Doing::under),
-            around,
+            taken: taken.map(|(_, held)| Doing::under(held)),
+            around: chain::held_already(&lock),
         })
     }
 
+    /// Runs `body` with the locks in its call chain.
+    pub(crate) async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
+        match self.frame() {
+            Some(frame) => chain::within(&frame, body).await,
+            None => body().await,
+        }
+    }
+
     /// The chain of the running future with the locks in it.
-    pub(crate) fn frame(&self) -> Option<Arc<Frame>> {
+    fn frame(&self) -> Option<Arc<Frame>> {
         Frame::locked(self.all().cloned())
     }
 
@@ -168,10 +162,7 @@ impl<DB: Dialect> HeldLock<DB> {
 
     /// Runs `body` with the lock in its call chain, so that `Isolated` functions can be called.
     pub async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
-        match self.hold.frame() {
-            Some(frame) => chain::within(&frame, body).await,
-            None => body().await,
-        }
+        self.hold.within(body).await
     }
 
     /// Opens the lock, and returns when it is open.

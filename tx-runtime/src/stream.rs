@@ -51,19 +51,16 @@ impl<DB: Dialect> TransactionStream<DB> {
     /// Starts the statement: at once where the transaction is ready for it, which needs no
     /// allocation, otherwise when its turn comes.
     fn start(&self, query: Prepared<DB>) -> Phase<DB> {
-        let Position {
-            transaction,
-            level,
-            function,
-        } = &self.position;
-        let (function, rows) = (*function, Arc::clone(&self.rows));
-        if let Some(wire) = transaction.ready_now(level, function) {
-            start_stream(wire, level, function, query, &rows);
+        let (level, function) = (Arc::clone(&self.position.level), self.position.function);
+        let rows = Arc::clone(&self.rows);
+        if let Some(wire) = self.position.ready_now() {
+            start_stream(wire, &level, function, query, &rows);
             return Phase::Reading;
         }
-        let (transaction, level) = (Arc::clone(transaction), Arc::clone(level));
+        let transaction = Arc::clone(&self.position.transaction);
+        let locks = self.position.locks.clone();
         Phase::Starting(Box::pin(async move {
-            match transaction.ready(&level, function).await {
+            match transaction.ready(&level, function, &locks).await {
                 Ok(wire) => start_stream(wire, &level, function, query, &rows),
                 Err(error) => rows.fail(error),
             }
@@ -76,6 +73,8 @@ impl<DB: Dialect> TransactionStream<DB> {
             Phase::New(_) => {
                 if let Phase::New(query) = std::mem::replace(&mut self.phase, Phase::Reading) {
                     self.phase = self.start(query);
+                    // A stream that is left lying about must not keep them shut.
+                    self.position.locks.clear();
                 }
             }
             Phase::Starting(turn) | Phase::Waiting(turn) => {

@@ -35,10 +35,8 @@ impl<DB: Dialect> Target<DB> {
         match found.filter(|found| !found.scope.is_outside()) {
             Some(found) => match Position::of(found.scope) {
                 Some(position) => {
-                    // The statement may rely on locks that were taken since the transaction
-                    // began, so they go over to it.
-                    position.transaction.adopt(found.locks);
-                    Self::Transaction(position)
+                    let locks = frame.map_or_else(Vec::new, Frame::asked_for);
+                    Self::Transaction(position.under(locks))
                 }
                 None => Self::autocommit(source, frame, found.scope.site),
             },
@@ -70,7 +68,7 @@ impl<DB: Dialect> Target<DB> {
     ) -> BoxFuture<'static, Result<T, sqlx::Error>> {
         let operation = Operation::Run(query, want);
         match self {
-            Self::Transaction(position) if position.is_ready() => {
+            Self::Transaction(position) if position.ready_now().is_some() => {
                 Box::pin(run_ready(position, operation, pick))
             }
             Self::Transaction(position) => Box::pin(run_in_turn(position, operation, pick)),
@@ -163,7 +161,7 @@ async fn run_ready<DB: Dialect, T>(
     pick: Pick<DB, T>,
 ) -> Result<T, sqlx::Error> {
     let (level, function) = (Arc::clone(&position.level), position.function);
-    if let Some(wire) = position.transaction.ready_now(&level, function) {
+    if let Some(wire) = position.ready_now() {
         return pick(transaction::run(wire, level, function, operation).await?);
     }
     // Somebody was faster.
@@ -175,8 +173,13 @@ async fn run_in_turn<DB: Dialect, T>(
     operation: Operation<DB>,
     pick: Pick<DB, T>,
 ) -> Result<T, sqlx::Error> {
-    let (level, function) = (position.level, position.function);
-    let wire = position.transaction.ready(&level, function).await?;
+    let Position {
+        transaction,
+        level,
+        function,
+        locks,
+    } = position;
+    let wire = transaction.ready(&level, function, &locks).await?;
     pick(transaction::run(wire, level, function, operation).await?)
 }
 

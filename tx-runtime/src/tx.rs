@@ -150,7 +150,7 @@ impl<DB: Dialect> Tx<'_, DB> {
         if let Some(position) = found.and_then(|found| Position::<DB>::of(found.scope))
             && position.level.check_open().is_ok()
         {
-            position.transaction.adopt(chain::locks());
+            position.transaction.adopt(&chain::locks());
         }
         frame
     }

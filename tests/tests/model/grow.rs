@@ -149,10 +149,7 @@ impl Gardener {
             6..=8 => Form::Explicit(self.dice.one_of(&MODES)),
             _ => Form::Closure(self.dice.one_of(&MODES)),
         };
-        let mut call = self.call_of(form, |gardener| gardener.body(depth));
-        // What becomes of a transaction on MariaDB that a lock comes to later is not modelled.
-        call.locked &= depth == 1 || !self.engines.contains(&Engine::MySql);
-        call
+        self.call_of(form, |gardener| gardener.body(depth))
     }
 
     fn call_of(&mut self, form: Form, body: impl FnOnce(&mut Self) -> Vec<Step>) -> Call {
@@ -172,7 +169,7 @@ impl Gardener {
             | Form::Annotated(Propagation::Isolated)
             | Form::Explicit(Propagation::Isolated) => self.dice.happens(75),
             Form::Closure(Propagation::RequiresNew) => self.dice.happens(15),
-            _ => false,
+            _ => self.dice.happens(5),
         };
         let ruled = matches!(form, Form::Closure(_) | Form::Annotated(_));
         Call {

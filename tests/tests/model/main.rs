@@ -163,7 +163,9 @@ async fn agree<A: Backend, B: Backend>(trees: u64) {
         started.elapsed(),
         found
             .as_ref()
-            .map_or("all as predicted", |_| "a disagreement"),
+            .map_or("all as predicted".to_owned(), |(seed, wrong)| format!(
+                "tree {seed}:\n{wrong}"
+            )),
     );
     // Past the capture of the test runner: the seed is half the purpose.
     drop(std::io::stderr().write_all(line.as_bytes()));

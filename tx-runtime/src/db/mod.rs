@@ -402,6 +402,7 @@ impl<DB: Dialect> Db<DB> {
                 transaction,
                 level,
                 function,
+                ..
             } = position?;
             transaction.revision(&level, function).await
         }

@@ -63,14 +63,14 @@ pub(crate) struct Unsettled {
 
 impl Adopted {
     /// Takes the locks over. `begun`: whether statements have run already.
-    pub(crate) fn adopt(&self, locks: impl IntoIterator<Item = Arc<Held>>, begun: bool) {
+    pub(crate) fn adopt(&self, locks: &[Arc<Held>], begun: bool) {
         let mut adopted = self.lock();
         for held in locks {
-            if adopted.iter().any(|known| Arc::ptr_eq(&known.held, &held)) {
+            if adopted.iter().any(|known| Arc::ptr_eq(&known.held, held)) {
                 continue;
             }
             let standing = Standing::Unsettled { late: begun };
-            adopted.push(Adoption::new(held, standing));
+            adopted.push(Adoption::new(Arc::clone(held), standing));
             self.changed.notify_waiters();
         }
         self.recount(&adopted);

@@ -19,7 +19,7 @@ mod taking;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLocks;
-pub(crate) use adopted::Adopted;
+pub(crate) use adopted::{Adopted, Unsettled};
 pub(crate) use doing::Doing;
 pub(crate) use held::{DOUBT_LIMIT, Held};
 pub use local::LocalLocks;

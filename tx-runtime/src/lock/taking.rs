@@ -26,23 +26,18 @@ pub(crate) struct Wanted {
 impl Bound {
     /// What is still to be taken where `has` tells what is held already.
     pub(crate) fn wanted(
-        self,
+        &self,
         function: Site,
         has: impl Fn(&LockQueue, &str) -> bool,
     ) -> Result<Wanted, Error> {
         self.check(function)?;
-        let Self {
-            mut keys,
-            wait,
-            label,
-            provider,
-        } = self;
-        keys.retain(|key| !has(provider.queue(), key));
+        let provider = Arc::clone(&self.provider);
+        let lacking = self.keys.iter().filter(|key| !has(provider.queue(), key));
         Ok(Wanted {
             function,
-            keys,
-            wait,
-            label,
+            keys: lacking.cloned().collect(),
+            wait: self.wait,
+            label: self.label.clone(),
             provider,
         })
     }

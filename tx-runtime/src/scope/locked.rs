@@ -21,9 +21,9 @@ pub(super) async fn enter<DB: Dialect>(
     options: &TransactionOptions,
     lock: Bound,
 ) -> Result<(Scope<DB>, Option<Doing>), Error> {
-    let wanted = wanted(lock, options)?;
+    let wanted = lock.wanted(options.site, chain::has_locked)?;
     if wanted.is_held_already() {
-        return Ok((Scope::enter(source, options)?, None));
+        return Ok((within(source, options, &lock, None)?, None));
     }
     let position = chain::current(|frame| Position::nearest(source, frame));
     match (options.propagation.entry(position.is_some()), position) {
@@ -32,18 +32,18 @@ pub(super) async fn enter<DB: Dialect>(
             Ok((Scope::enter(source, options)?, None))
         }
         (Entry::Join | Entry::Savepoint, Some(position)) => {
-            join(source, options, wanted, position).await
+            join(source, options, &lock, wanted, position).await
         }
         (Entry::Begin | Entry::BeginUnderLock, _) => {
             // Whoever has the lock may wait for this chain to end, as a second writer would.
             let holding = chain::current(|frame| holding(source, frame));
             source.check_writer(options.site, Purpose::Transaction, &holding)?;
             if wanted.lives_on(source.id()) {
-                return begin(source, options, wanted).await;
+                return begin(source, options, &lock, wanted).await;
             }
-            around(source, options, wanted).await
+            around(source, options, &lock, wanted).await
         }
-        _ => around(source, options, wanted).await,
+        _ => around(source, options, &lock, wanted).await,
     }
 }
 
@@ -51,44 +51,44 @@ pub(super) async fn enter<DB: Dialect>(
 async fn around<DB: Dialect>(
     source: &Arc<Source<DB>>,
     options: &TransactionOptions,
+    lock: &Bound,
     wanted: Wanted,
 ) -> Result<(Scope<DB>, Option<Doing>), Error> {
     let Some((_, held)) = acquire(wanted, Wanted::take).await? else {
-        return Ok((Scope::enter(source, options)?, None));
+        return Ok((within(source, options, lock, None)?, None));
     };
     let doing = Doing::under(held);
-    let scope = match doing.held() {
-        Some(held) => within(source, options, held)?,
-        None => Scope::enter(source, options)?,
-    };
+    let scope = within(source, options, lock, doing.held())?;
     scope.is_all_under(doing.held());
     Ok((scope, Some(doing)))
 }
 
-fn wanted(lock: Bound, options: &TransactionOptions) -> Result<Wanted, Error> {
-    lock.wanted(options.site, chain::has_locked)
-}
-
-/// The scope, with the lock in its chain and its transaction.
+/// The scope, with the lock in its chain and its transaction: what was `taken` for it, and what
+/// the chain held already.
 fn within<DB: Dialect>(
     source: &Arc<Source<DB>>,
     options: &TransactionOptions,
-    held: &Arc<Held>,
+    lock: &Bound,
+    taken: Option<&Arc<Held>>,
 ) -> Result<Scope<DB>, Error> {
-    let frame = Frame::lock(Arc::clone(held));
-    chain::call_within(&frame, || Scope::enter(source, options))
+    let held = chain::held_already(lock).into_iter().chain(taken.cloned());
+    match Frame::locked(held) {
+        Some(frame) => chain::call_within(&frame, || Scope::enter(source, options)),
+        None => Scope::enter(source, options),
+    }
 }
 
 /// The lock comes with BEGIN, on the connection of the scope's own transaction.
 async fn begin<DB: Dialect>(
     source: &Arc<Source<DB>>,
     options: &TransactionOptions,
+    lock: &Bound,
     wanted: Wanted,
 ) -> Result<(Scope<DB>, Option<Doing>), Error> {
     let Some((wanted, (held, left))) = acquire(wanted, Wanted::take_turns).await? else {
-        return Ok((Scope::enter(source, options)?, None));
+        return Ok((within(source, options, lock, None)?, None));
     };
-    let scope = within(source, options, &held)?;
+    let scope = within(source, options, lock, Some(&held))?;
     if let Some(transaction) = scope.owned() {
         let root = transaction.root();
         let locks = ServerLocks::new(wanted.keys(), left);
@@ -102,6 +102,7 @@ async fn begin<DB: Dialect>(
 async fn join<DB: Dialect>(
     source: &Arc<Source<DB>>,
     options: &TransactionOptions,
+    lock: &Bound,
     wanted: Wanted,
     position: Position<DB>,
 ) -> Result<(Scope<DB>, Option<Doing>), Error> {
@@ -114,13 +115,16 @@ async fn join<DB: Dialect>(
     let begun = transaction.refuse_late_lock(&level, options.site, &text);
     let begun = begun.await?;
     if !wanted.lives_on(source.id()) {
-        return around(source, options, wanted).await;
+        return around(source, options, lock, wanted).await;
     }
     let Some((wanted, (held, left))) = acquire(wanted, Wanted::take_turns).await? else {
-        return Ok((Scope::enter(source, options)?, None));
+        return Ok((within(source, options, lock, None)?, None));
     };
     let locks = ServerLocks::new(wanted.keys(), left);
     let taken = transaction.take_locks(&level, options.site, locks, &held, begun);
     parked(taken).await?;
-    Ok((within(source, options, &held)?, Some(Doing::under(held))))
+    Ok((
+        within(source, options, lock, Some(&held))?,
+        Some(Doing::under(held)),
+    ))
 }

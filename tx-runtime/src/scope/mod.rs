@@ -110,7 +110,7 @@ impl<DB: Dialect> Scope<DB> {
                     check_author(options)?;
                     let outer = nearest_transaction(source, frame);
                     let around = frame.and_then(Frame::deadline);
-                    let scope = Self::begin(source, options, outer, locks, around);
+                    let scope = Self::begin(source, options, outer, &locks, around);
                     Ok(scope.suspending(suspend()))
                 }
                 Entry::Autocommit => {
@@ -123,7 +123,7 @@ impl<DB: Dialect> Scope<DB> {
                 Entry::Savepoint | Entry::Join | Entry::RefuseInside => match position {
                     Some(position) => {
                         let locks = frame.map_or_else(Vec::new, Frame::locks);
-                        Self::inside(source, options, position, locks)
+                        Self::inside(source, options, position, &locks)
                     }
                     None => Err(Error::NoTransaction {
                         function: options.site,
@@ -137,7 +137,7 @@ impl<DB: Dialect> Scope<DB> {
         source: &Arc<Source<DB>>,
         options: &TransactionOptions,
         outer: Option<Arc<Transaction<DB>>>,
-        locks: Vec<Arc<Held>>,
+        locks: &[Arc<Held>],
         around: Option<Deadline>,
     ) -> Self {
         let own = own_deadline(source, options, true);
@@ -190,7 +190,7 @@ impl<DB: Dialect> Scope<DB> {
         source: &Arc<Source<DB>>,
         options: &TransactionOptions,
         position: Position<DB>,
-        locks: Vec<Arc<Held>>,
+        locks: &[Arc<Held>],
     ) -> Result<Self, Error> {
         let Position {
             transaction, level, ..

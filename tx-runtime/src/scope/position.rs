@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::chain::{Frame, Ground, Physical, ScopeLink};
 use crate::dialect::Dialect;
 use crate::level::Level;
+use crate::lock::Held;
 use crate::site::Site;
 use crate::source::{Holding, Source};
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, Turn};
 
 /// Where the statements of a scope run.
 pub(crate) struct Position<DB: Dialect> {
@@ -16,6 +17,8 @@ pub(crate) struct Position<DB: Dialect> {
     pub(crate) level: Arc<Level>,
     /// The function that the statements are run for.
     pub(crate) function: Site,
+    /// The locks that they are to be as fresh as: those that were asked for around them.
+    pub(crate) locks: Vec<Arc<Held>>,
 }
 
 impl<DB: Dialect> Position<DB> {
@@ -28,7 +31,15 @@ impl<DB: Dialect> Position<DB> {
             transaction: of_type(transaction)?,
             level: Arc::clone(level),
             function: scope.site,
+            locks: Vec::new(),
         })
+    }
+
+    /// The position of statements under `locks`, which go over to the transaction: it may have
+    /// begun before they were taken.
+    pub(crate) fn under(self, locks: Vec<Arc<Held>>) -> Self {
+        self.transaction.adopt(&locks);
+        Self { locks, ..self }
     }
 
     /// The position of a chain that ends in `frame`, if it is in a transaction of `source`.
@@ -37,11 +48,10 @@ impl<DB: Dialect> Position<DB> {
         Self::of(found.scope)
     }
 
-    /// Whether a statement could be sent this moment.
-    pub(crate) fn is_ready(&self) -> bool {
+    /// The wire, if a statement could be sent this moment.
+    pub(crate) fn ready_now(&self) -> Option<Turn<'_, DB>> {
         self.transaction
-            .ready_now(&self.level, self.function)
-            .is_some()
+            .ready_now(&self.level, self.function, &self.locks)
     }
 }
 

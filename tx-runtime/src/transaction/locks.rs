@@ -12,7 +12,7 @@ use crate::chain::Physical as _;
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::level::Level;
-use crate::lock::{Fence, Held, Share};
+use crate::lock::{Fence, Held, Share, Unsettled};
 use crate::operation::{Operation, Product, ServerLocks, Task};
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
@@ -93,24 +93,25 @@ impl<DB: Dialect> Transaction<DB> {
         }
     }
 
-    /// Prepares the begun transaction for the locks that it has adopted since the last time.
+    /// Whether the transaction is prepared for all its locks, those of the next statement among
+    /// them: it may have let go of these since that statement was written.
+    pub(super) fn is_settled_under(&self, locks: &[Arc<Held>]) -> bool {
+        self.adopt(locks);
+        self.adopted.is_settled()
+    }
+
+    /// Prepares the begun transaction for the locks that it has adopted since the last time, for
+    /// a statement that relies on `locks`.
     pub(super) async fn settle_locks(
         &self,
         wire: &mut Wire<DB>,
         level: &Arc<Level>,
         function: Site,
+        locks: &[Arc<Held>],
     ) -> Result<(), Error> {
         self.registered(function)?;
-        for unsettled in self.adopted.unsettled() {
-            let held = unsettled.held;
-            if unsettled.late
-                && let Err(refused) = self
-                    .refuse_old_snapshot(wire, level, function, &held.keys())
-                    .await
-            {
-                self.adopted.refuse(&held);
-                return Err(refused);
-            }
+        self.settle_late_locks(wire, level, function, locks).await?;
+        for Unsettled { held, .. } in self.adopted.unsettled() {
             let mut fences = held.fences(self.source.id());
             if self.is_fenced_further_out(&held) {
                 fences.clear();
@@ -127,6 +128,34 @@ impl<DB: Dialect> Transaction<DB> {
             self.adopted.settle(&held, in_savepoint);
         }
         Ok(())
+    }
+
+    /// Lets go of the locks that are newer than what is read here, and refuses a statement that
+    /// relies on one of them.
+    ///
+    /// Others may run: that a scope without statements has joined under a lock, or that the lock
+    /// is kept for a transaction further out, is nothing to them.
+    async fn settle_late_locks(
+        &self,
+        wire: &mut Wire<DB>,
+        level: &Arc<Level>,
+        function: Site,
+        locks: &[Arc<Held>],
+    ) -> Result<(), Error> {
+        let unsettled = self.adopted.unsettled().into_iter();
+        let late: Vec<_> = unsettled.filter(|it| it.late).map(|it| it.held).collect();
+        if late.is_empty() || !self.reads_older_state(wire, level, function).await? {
+            return Ok(());
+        }
+        for held in &late {
+            self.adopted.refuse(held);
+        }
+        let relied_on = |held: &&Arc<Held>| locks.iter().any(|lock| Arc::ptr_eq(lock, held));
+        let relied_on: Vec<_> = late.iter().filter(relied_on).cloned().collect();
+        if relied_on.is_empty() {
+            return Ok(());
+        }
+        Err(self.lock_after_snapshot(function, keys(&relied_on)))
     }
 
     /// Whether a transaction around this one has written the lock's token down: it keeps that
@@ -227,20 +256,35 @@ impl<DB: Dialect> Transaction<DB> {
         function: Site,
         key: &str,
     ) -> Result<(), Error> {
+        if self.reads_older_state(wire, level, function).await? {
+            return Err(self.lock_after_snapshot(function, key.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whether what is read in this transaction, which has begun, may be older than a lock that
+    /// is taken now.
+    async fn reads_older_state(
+        &self,
+        wire: &mut Wire<DB>,
+        level: &Arc<Level>,
+        function: Site,
+    ) -> Result<bool, Error> {
         let answer = Product::new();
         let task = Task::KeepsSnapshot(self.info.isolation(), answer.another());
         perform(wire, level, function, task)
             .await
             .map_err(Error::Database)?;
         // A replica lags behind what was committed under the lock.
-        if answer.take().map_err(Error::Database)? || self.is_on_replica() {
-            return Err(Error::LockAfterSnapshot {
-                function,
-                key: key.to_owned(),
-                outer: self.root.site(),
-            });
+        Ok(answer.take().map_err(Error::Database)? || self.is_on_replica())
+    }
+
+    fn lock_after_snapshot(&self, function: Site, key: String) -> Error {
+        Error::LockAfterSnapshot {
+            function,
+            key,
+            outer: self.root.site(),
         }
-        Ok(())
     }
 
     async fn fence(

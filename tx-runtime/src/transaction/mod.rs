@@ -177,8 +177,8 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     /// Keeps locks from opening before this transaction has ended.
-    pub(crate) fn adopt(&self, locks: Vec<Arc<Held>>) {
-        if !locks.is_empty() {
+    pub(crate) fn adopt(&self, locks: &[Arc<Held>]) {
+        if !locks.is_empty() && self.root.check_open().is_ok() {
             self.adopted.adopt(locks, self.has_begun());
         }
     }

@@ -14,6 +14,7 @@ use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::hook::Completion;
 use crate::level::Level;
+use crate::lock::Held;
 use crate::site::Site;
 use crate::wire::Wire;
 
@@ -29,7 +30,12 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     /// As [`ready`](Self::ready), if it takes no waiting and no message.
-    pub(crate) fn ready_now(&self, level: &Arc<Level>, function: Site) -> Option<Turn<'_, DB>> {
+    pub(crate) fn ready_now(
+        &self,
+        level: &Arc<Level>,
+        function: Site,
+        locks: &[Arc<Held>],
+    ) -> Option<Turn<'_, DB>> {
         let wire = self.wire.try_lock().ok()?;
         let at_level = match wire.innermost_savepoint() {
             None => level.is_root(),
@@ -37,17 +43,19 @@ impl<DB: Dialect> Transaction<DB> {
         };
         let ready = at_level
             && wire.is_idle()
-            && self.adopted.is_settled()
             && !self.is_to_be_bound()
-            && level.check(function).is_ok();
+            && level.check(function).is_ok()
+            && self.is_settled_under(locks);
         ready.then_some(wire)
     }
 
-    /// The wire with the transaction begun and the savepoints of `level` open.
+    /// The wire with the transaction begun and the savepoints of `level` open, for a statement
+    /// that relies on `locks`.
     pub(crate) async fn ready(
         &self,
         level: &Arc<Level>,
         function: Site,
+        locks: &[Arc<Held>],
     ) -> Result<Turn<'_, DB>, sqlx::Error> {
         let mut wire = self
             .turn(level, function)
@@ -61,8 +69,8 @@ impl<DB: Dialect> Transaction<DB> {
         if self.is_to_be_bound() {
             self.bind(&mut wire, level, function).await?;
         }
-        if !self.adopted.is_settled() {
-            self.settle_locks(&mut wire, level, function)
+        if !self.is_settled_under(locks) {
+            self.settle_locks(&mut wire, level, function, locks)
                 .await
                 .map_err(Error::into_statement_error)?;
         }
