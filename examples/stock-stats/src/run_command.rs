@@ -59,7 +59,7 @@ impl Task for Run {
 }
 
 impl Run {
-    /// Fills the tables if they are empty, and starts the clock on the day that is open.
+    /// Fills the tables if no day is open, and starts the clock on the day that is open.
     async fn begin<DB: Store>(
         &self,
         place: &Place<DB>,
@@ -71,6 +71,8 @@ impl Run {
         drop(connection);
         let today = Clock::real().now().date_naive();
         if open.is_none() {
+            // A start may have ended half-way.
+            DB::empty(pool).await?;
             market::fill(pool, self.users, self.seed).await?;
             batches.open_day(today).await?;
         }
