@@ -4,9 +4,11 @@ mod arguments;
 mod files;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions as _, Connection, Database as Driver};
+use tokio::time::timeout;
 use tx_runtime::history::{Fault, Finding, History};
 use tx_runtime::{Db, Dialect};
 
@@ -16,6 +18,9 @@ use crate::arguments::{Command, Generate, Verify};
 type Failure = Box<dyn std::error::Error>;
 
 type Options<DB> = <<DB as Driver>::Connection as Connection>::Options;
+
+/// How long the database may take to answer at all.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// As with `grep`: something was found, or something went wrong.
 const FOUND: u8 = 1;
@@ -74,7 +79,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
 
 async fn on<DB: Dialect>(options: Options<DB>, command: Command) -> Result<ExitCode, Failure> {
     // A pool would go on knocking, and then say that it is out of time.
-    let opened = options.connect().await;
+    let opened = timeout(CONNECT_LIMIT, options.connect()).await;
+    let opened = opened.unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())));
     let opened = opened.map_err(|error| format!("the database cannot be opened: {error}"))?;
     opened.close().await?;
     let db = Db::<DB>::new(PoolOptions::new().connect_lazy_with(options));
