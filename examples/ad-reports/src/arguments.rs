@@ -20,8 +20,8 @@ Usage: ad-reports [trial] [OPTIONS]
 
 trial starts the API and imports reports from it, by hand in this process and as the nightly
 batch in another one, at the same time; then it prints what is in the tables and what the API has
-seen, a line for each way the importer is written. status prints the tickets of the accounts'
-locks: who has an account, and who waits for whom; it can be asked while a trial runs.
+seen, a line for each way the importer is written. status prints the last tickets of the database:
+who has an account's lock, and who waits behind whom; it can be asked while a trial runs.
 
 Options:
   --database-url URL  sqlite:, postgres:, mysql: or mariadb:; without it, a SQLite file that is

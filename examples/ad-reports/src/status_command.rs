@@ -1,4 +1,4 @@
-//! The command `status`: the tickets of all accounts.
+//! The command `status`: the last tickets of the database, those of all accounts among them.
 
 use std::process::ExitCode;
 
