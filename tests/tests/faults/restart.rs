@@ -14,10 +14,10 @@ use tx_tests::server::{self, Kind};
 use tx_tests::{Backend, ConnectOptions, Dice, PrivateServer};
 
 use crate::block_on;
-use crate::transfer::{CLIENTS, Claims, any_transfer, ids, tables};
-use crate::work::Told;
+use crate::transfer::{CLIENTS, Claims, DROP_TABLES, any_transfer, ids, tables};
+use crate::work::{Form, Told};
 
-const ROUNDS: i64 = 12;
+const ROUNDS: usize = 12;
 
 /// A server crashes after at most so many transfers of a round.
 const MOST: u64 = 300;
@@ -67,6 +67,7 @@ async fn look<B: Backend>(server: &PrivateServer) -> B::Connection {
 
 /// What all clients of a round share.
 struct Round<B: Backend> {
+    form: Form,
     db: Db<B>,
     number: i64,
     claims: Arc<Mutex<Claims>>,
@@ -97,7 +98,7 @@ impl<B: Backend> Round<B> {
         let mut dice = Dice::new(ids.start.unsigned_abs());
         for id in ids {
             let is_back = self.is_back.load(Ordering::SeqCst);
-            let told = Told::by(&any_transfer(&self.db, id, &mut dice).await);
+            let told = any_transfer(self.form, &self.db, id, &mut dice).await;
             self.claims.lock().unwrap().add(id, told);
             if is_back && told == Told::Committed {
                 return;
@@ -110,6 +111,42 @@ impl<B: Backend> Round<B> {
     }
 }
 
+/// One `Db` on a server that crashes in each of these ways, until somebody has been told
+/// something else than what is stored.
+async fn course<B: Backend>(
+    server: &PrivateServer,
+    form: Form,
+    crashes: impl Iterator<Item = Crash>,
+    dice: &mut Dice,
+) -> Result<Claims, String> {
+    B::raw(B::on(&mut look::<B>(server).await), &tables())
+        .await
+        .unwrap();
+    let pool = PoolOptions::new()
+        .max_connections(8)
+        .acquire_timeout(PATIENCE);
+    let db = Db::<B>::connect_with(pool, server.url().parse().unwrap()).await;
+    let db = db.unwrap();
+    let claims = Arc::<Mutex<Claims>>::default();
+    for (number, crash) in (1..).zip(crashes) {
+        let round = Arc::new(Round {
+            form,
+            db: db.clone(),
+            number,
+            claims: Arc::clone(&claims),
+            is_back: AtomicBool::new(false),
+        });
+        let work = usize::try_from(1 + dice.roll(MOST)).expect("few");
+        let over = timeout(PATIENCE, round.go(server, crash, work)).await;
+        assert!(over.is_ok(), "{} {crash:?}: no service", B::LABEL);
+        let told = claims.lock().unwrap().clone();
+        told.audit::<B>(&mut look::<B>(server).await).await?;
+    }
+    db.pool().close().await;
+    let claims = claims.lock().unwrap().clone();
+    Ok(claims)
+}
+
 async fn restarts<B: Backend>(kind: &Kind, crashes: &[Crash]) {
     let started = Instant::now();
     let Some(server) = PrivateServer::start::<B>(kind).await else {
@@ -117,37 +154,22 @@ async fn restarts<B: Backend>(kind: &Kind, crashes: &[Crash]) {
     };
     let seed = Dice::wished_seed();
     let mut dice = Dice::new(seed);
-    let mut eye = look::<B>(&server).await;
-    B::raw(B::on(&mut eye), &tables()).await.unwrap();
-    drop(eye);
-    let pool = PoolOptions::new()
-        .max_connections(8)
-        .acquire_timeout(PATIENCE);
-    let db = Db::<B>::connect_with(pool, server.url().parse().unwrap()).await;
-    let db = db.unwrap();
-    let claims = Arc::<Mutex<Claims>>::default();
-    for (number, crash) in (1..=ROUNDS).zip(crashes.iter().cycle()) {
-        let round = Arc::new(Round {
-            db: db.clone(),
-            number,
-            claims: Arc::clone(&claims),
-            is_back: AtomicBool::new(false),
-        });
-        let work = usize::try_from(1 + dice.roll(MOST)).expect("few");
-        let over = timeout(PATIENCE, round.go(&server, *crash, work)).await;
-        assert!(over.is_ok(), "{} {crash:?}: no service", B::LABEL);
-        let told = claims.lock().unwrap().clone();
-        told.audit::<B>(&mut look::<B>(&server).await).await;
-    }
-    let claims = claims.lock().unwrap();
-    report::<B>(&claims, seed, started);
+    let cycle = || crashes.iter().copied().cycle();
+    let claims = course::<B>(&server, Form::Ours, cycle().take(ROUNDS), &mut dice).await;
+    let claims = claims.unwrap_or_else(|wrong| panic!("{}, seed {seed}: {wrong}", B::LABEL));
+    B::raw(B::on(&mut look::<B>(&server).await), DROP_TABLES)
+        .await
+        .unwrap();
+    let damage = course::<B>(&server, Form::Plain, cycle().take(ROUNDS), &mut dice).await;
+    let damage = damage.expect_err("crashes do no harm");
+    report::<B>(&claims, &damage, seed, started);
     assert!(!claims.rolled_back.is_empty() || !claims.unknown.is_empty());
 }
 
-fn report<B: Backend>(claims: &Claims, seed: u64, started: Instant) {
+fn report<B: Backend>(claims: &Claims, damage: &str, seed: u64, started: Instant) {
     let line = format!(
         "restart: {} | {ROUNDS} crashes under {CLIENTS} clients: {} transfers told as committed, all stored; {} as rolled back, none stored; \
-         {} as unknown; total conserved, nothing left open | seed {seed}, {:.0?}",
+         {} as unknown; total conserved, nothing left open | without a transaction: {damage} | seed {seed}, {:.0?}",
         B::LABEL,
         claims.committed.len(),
         claims.rolled_back.len(),

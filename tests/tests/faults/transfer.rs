@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sqlx::Pool;
 use tokio::time::timeout;
 use tx_runtime::{Db, Error, transactional};
 use tx_tests::{Backend, Dice};
 
-use crate::work::Told;
+use crate::work::{Form, Told};
 
 /// How many clients transfer at once.
 pub(crate) const CLIENTS: i64 = 32;
@@ -21,6 +22,8 @@ const BALANCE: i64 = 1_000;
 
 /// How long anything may be in the way after a crash.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) const DROP_TABLES: &str = "drop table account; drop table transfer";
 
 /// Makes the accounts.
 pub(crate) fn tables() -> String {
@@ -43,36 +46,49 @@ pub(crate) fn ids(round: i64, client: i64) -> std::ops::Range<i64> {
 
 /// The transfer `id`, of any amount between any two accounts.
 pub(crate) async fn any_transfer<B: Backend>(
+    form: Form,
     db: &Db<B>,
     id: i64,
     dice: &mut Dice,
-) -> Result<(), Error> {
+) -> Told {
     let debit = dice.roll(ACCOUNTS);
     let credit = (debit + 1 + dice.roll(ACCOUNTS - 1)) % ACCOUNTS;
-    let amount = 1 + dice.roll(50);
-    transfer(db, id, debit, credit, amount).await
+    let statements = statements(id, debit, credit, 1 + dice.roll(50));
+    match form {
+        Form::Ours => Told::by(&transfer(db, &statements).await),
+        Form::Plain => match one_by_one(db.pool(), &statements).await {
+            Ok(()) => Told::Committed,
+            Err(_) => Told::RolledBack,
+        },
+    }
 }
 
-#[transactional(retry(attempts = 20, backoff = "1ms..50ms"))]
-async fn transfer<B: Backend>(
-    db: &Db<B>,
-    id: i64,
-    debit: u64,
-    credit: u64,
-    amount: u64,
-) -> Result<(), Error> {
+fn statements(id: i64, debit: u64, credit: u64, amount: u64) -> [String; 3] {
     let mut changes = [(debit, '-'), (credit, '+')];
     // In one order, or they wait for each other.
     changes.sort_unstable();
-    for (account, sign) in changes {
-        let change =
-            format!("update account set balance = balance {sign} {amount} where id = {account}");
-        B::exec(db, &change).await?;
-    }
+    let [first, second] = changes.map(|(account, sign)| {
+        format!("update account set balance = balance {sign} {amount} where id = {account}")
+    });
     let entry = format!(
         "insert into transfer (id, debit, credit, amount) values ({id}, {debit}, {credit}, {amount})"
     );
-    B::exec(db, &entry).await?;
+    [first, second, entry]
+}
+
+#[transactional(retry(attempts = 20, backoff = "1ms..50ms"))]
+async fn transfer<B: Backend>(db: &Db<B>, statements: &[String]) -> Result<(), Error> {
+    for statement in statements {
+        B::exec(db, statement).await?;
+    }
+    Ok(())
+}
+
+/// What happens without a transaction.
+async fn one_by_one<B: Backend>(pool: &Pool<B>, statements: &[String]) -> Result<(), sqlx::Error> {
+    for statement in statements {
+        B::exec(B::pool(pool), statement).await?;
+    }
     Ok(())
 }
 
@@ -95,31 +111,38 @@ impl Claims {
     }
 
     /// Compares them with what is stored; gives the ids of all transfers that are.
-    pub(crate) async fn audit<B: Backend>(&self, eye: &mut B::Connection) -> BTreeSet<i64> {
+    ///
+    /// The error says what money or which transfers were made or lost.
+    pub(crate) async fn audit<B: Backend>(
+        &self,
+        eye: &mut B::Connection,
+    ) -> Result<BTreeSet<i64>, String> {
         left_nothing::<B>(eye).await;
         let balances = B::ints(B::on(&mut *eye), "select balance from account").await;
         let total: i64 = balances.unwrap().iter().sum();
-        assert_eq!(total, i64::try_from(ACCOUNTS).unwrap() * BALANCE, "{total}");
+        if total != i64::try_from(ACCOUNTS).unwrap() * BALANCE {
+            return Err(format!("the total is {total}"));
+        }
         let odd = format!(
             "select id from account where balance <> {BALANCE}
              + coalesce((select sum(amount) from transfer where credit = account.id), 0)
              - coalesce((select sum(amount) from transfer where debit = account.id), 0)"
         );
         let odd = B::ints(B::on(&mut *eye), &odd).await.unwrap();
-        assert!(odd.is_empty(), "half a transfer on {odd:?}");
+        if !odd.is_empty() {
+            return Err(format!("half a transfer on {odd:?}"));
+        }
         let stored = B::ints(B::on(eye), "select id from transfer").await;
         let stored: BTreeSet<i64> = stored.unwrap().into_iter().collect();
         let lost: Vec<_> = self.committed.difference(&stored).collect();
-        assert!(
-            lost.is_empty(),
-            "told as committed, and not stored: {lost:?}"
-        );
+        if !lost.is_empty() {
+            return Err(format!("told as committed, and not stored: {lost:?}"));
+        }
         let found: Vec<_> = self.rolled_back.intersection(&stored).collect();
-        assert!(
-            found.is_empty(),
-            "told as rolled back, and stored: {found:?}"
-        );
-        stored
+        if !found.is_empty() {
+            return Err(format!("told as rolled back, and stored: {found:?}"));
+        }
+        Ok(stored)
     }
 }
 
