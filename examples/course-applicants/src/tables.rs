@@ -99,8 +99,8 @@ pub async fn create<DB: Store>(db: &Db<DB>, variant: Variant) -> Result<Report, 
 ///
 /// The database's own.
 pub async fn remove<DB: Store>(db: &Db<DB>, missing: &Report) -> sqlx::Result<()> {
-    let is_shared = |finding: &Finding| matches!(finding.fault, Fault::SharedTableMissing { .. });
-    if missing.findings().iter().any(is_shared) {
+    let is_ours = |finding: &Finding| matches!(&finding.fault, Fault::SharedTableMissing { name } if name == "tx_revision");
+    if missing.findings().iter().any(is_ours) {
         DB::script(db.pool(), DB::REMOVE).await?;
         return DB::script(db.pool(), DB::REMOVE_SHARED).await;
     }
@@ -109,16 +109,20 @@ pub async fn remove<DB: Store>(db: &Db<DB>, missing: &Report) -> sqlx::Result<()
     DB::script(db.pool(), DB::REMOVE).await
 }
 
-/// Whether there is no table of applicants.
+/// Whether nobody has tables of these names.
 ///
 /// # Errors
 ///
 /// The database's own.
-pub async fn are_absent<DB: Store>(db: &Db<DB>) -> Result<bool, HistoryError> {
-    match verify(db).await {
-        Err(HistoryError::NoTable { .. }) => Ok(true),
-        other => other.map(|_| false),
+pub async fn are_absent<DB: Store>(db: &Db<DB>) -> sqlx::Result<bool> {
+    for table in [APPLICANT, "applicant_history"] {
+        match History::table(table).verify(db).await {
+            Err(HistoryError::NoTable { .. }) => {}
+            Err(HistoryError::Database(error)) => return Err(error),
+            _ => return Ok(false),
+        }
     }
+    Ok(true)
 }
 
 fn is_missing_history(finding: &Finding) -> bool {

@@ -21,8 +21,8 @@ use crate::arguments::Trial;
 pub(crate) async fn run<DB: Store>(db: &Db<DB>, trial: &Trial) -> Result<ExitCode, Failure> {
     if !tables::are_absent(db).await? {
         return Err(
-            "there is a table `applicant` already, and the trial makes and removes its own: drop \
-             it if a trial has left it, or say another database"
+            "there is a table `applicant` or `applicant_history` already, and the trial makes and \
+             removes its own: drop what a trial has left, or say another database"
                 .into(),
         );
     }
@@ -40,7 +40,11 @@ pub(crate) async fn run<DB: Store>(db: &Db<DB>, trial: &Trial) -> Result<ExitCod
     };
     println!("{}", run.table.heading());
     for &variant in &trial.variants {
-        let missing = tables::create(db, variant).await?;
+        let created = tables::create(db, variant).await;
+        if created.is_err() {
+            DB::script(db.pool(), DB::REMOVE).await?;
+        }
+        let missing = created?;
         let outcome = match variant {
             Variant::HandMade => run.hand_made().await,
             Variant::Generated => run.generated().await,
