@@ -17,6 +17,7 @@ use crate::server::{self, Kind};
 
 const INSTALL_LIMIT: Duration = Duration::from_mins(1);
 const START_LIMIT: Duration = Duration::from_secs(30);
+const END_LIMIT: Duration = Duration::from_secs(5);
 const KNOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs the server until the test process or the server ends, however the former does.
@@ -195,8 +196,15 @@ impl Drop for PrivateServer {
         // PostgreSQL takes its other processes with it.
         self.signalled("QUIT");
         self.signalled("KILL");
-        // Some of them may still write; what is left then goes with the test process.
-        drop(std::fs::remove_dir_all(&self.directory));
+        // Some of them may still write.
+        let deadline = Instant::now() + END_LIMIT;
+        while std::fs::remove_dir_all(&self.directory).is_err() && self.directory.exists() {
+            if Instant::now() > deadline {
+                eprintln!("tx-tests: {} was not removed", self.directory.display());
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
