@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use ad_reports::plan::Plan;
 use ad_reports::variant::Variant;
 use lexopt::{Arg, Parser, ValueExt as _};
-use stage::arguments::{count, parsed};
+use stage::arguments::{chosen, count, parsed};
+use strum::VariantArray as _;
 
 use crate::nightly_command::Nightly;
 use crate::status_command::Status;
@@ -71,7 +72,7 @@ fn read(mut parser: Parser) -> Result<Option<Arguments>, lexopt::Error> {
         match argument {
             Arg::Value(value) if word.is_none() => word = Some(value.string()?),
             Arg::Long("database-url") => options.url = Some(parser.value()?.string()?),
-            Arg::Long("variant") => options.variants.push(parsed(&mut parser)?),
+            Arg::Long("variant") => options.variants.push(chosen(&mut parser)?),
             Arg::Long("accounts") => options.accounts = Some(count(&mut parser)?),
             Arg::Long("days") => options.days = Some(count(&mut parser)?),
             Arg::Long("manual-runs") => options.manual_runs = Some(count(&mut parser)?),
@@ -116,7 +117,7 @@ impl Options {
             return Err("--api and --first-account are options of nightly".into());
         }
         let variants = match &self.variants[..] {
-            [] => Variant::ALL.to_vec(),
+            [] => Variant::VARIANTS.to_vec(),
             given => given.to_vec(),
         };
         let plan = self.plan_from(1)?;

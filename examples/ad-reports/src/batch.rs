@@ -33,13 +33,8 @@ impl Batch {
         plan: &Plan,
     ) -> Result<Self, Failure> {
         let mut child = Command::new(env::current_exe()?)
-            .args([
-                "nightly",
-                "--database-url",
-                url,
-                "--variant",
-                variant.name(),
-            ])
+            .args(["nightly", "--database-url", url])
+            .args(["--variant", &variant.to_string()])
             .args(["--api", &api.to_string()])
             .args(["--first-account", &plan.accounts.start().to_string()])
             .args(["--accounts", &plan.accounts.clone().count().to_string()])

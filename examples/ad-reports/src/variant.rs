@@ -1,8 +1,6 @@
 //! The ways in which an import can be written, one of them wrong.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 
 use futures_util::future::join_all;
 use tx_runtime::{Db, TicketLocks};
@@ -15,47 +13,13 @@ use crate::store::Store;
 use crate::tickets;
 
 /// How imports are kept apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Variant {
     /// Wrong, the incident: a status that each path has to check.
     StatusCheck,
     /// The API client is behind the account's lock.
     Permit,
-}
-
-impl Variant {
-    /// All of them, the mistake first.
-    pub const ALL: [Self; 2] = [Self::StatusCheck, Self::Permit];
-
-    /// Its name on the command line and in the table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::StatusCheck => "status-check",
-            Self::Permit => "permit",
-        }
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A text is not the name of a variant.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no such variant; take {}", Variant::ALL.map(Variant::name).join(" or "))]
-pub struct UnknownVariant;
-
-impl FromStr for Variant {
-    type Err = UnknownVariant;
-
-    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|variant| variant.name() == text)
-            .ok_or(UnknownVariant)
-    }
 }
 
 /// The importer of one process, written in one of the ways.

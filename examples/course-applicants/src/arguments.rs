@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use course_applicants::tables::Variant;
 use lexopt::{Arg, Parser, ValueExt as _};
-use stage::arguments::{count, parsed};
+use stage::arguments::{chosen, count, parsed};
+use strum::VariantArray as _;
 
 /// Printed for `--help`.
 pub(crate) const HELP: &str = "\
@@ -77,7 +78,7 @@ fn read(mut parser: Parser) -> Result<Arguments, lexopt::Error> {
         match argument {
             Arg::Value(word) => words.push(word.string()?),
             Arg::Long("database-url") => url = Some(parser.value()?.string()?),
-            Arg::Long("variant") => variants.push(parsed(&mut parser)?),
+            Arg::Long("variant") => variants.push(chosen(&mut parser)?),
             Arg::Long("applicants") => applicants = Some(count(&mut parser)?),
             Arg::Long("unchecked") => unchecked = true,
             Arg::Long("listen") => listen = Some(parsed(&mut parser)?),
@@ -96,7 +97,7 @@ fn read(mut parser: Parser) -> Result<Arguments, lexopt::Error> {
         }
         [] | ["trial"] => Command::Trial(Trial {
             variants: if variants.is_empty() {
-                Variant::ALL.to_vec()
+                Variant::VARIANTS.to_vec()
             } else {
                 variants
             },
@@ -133,6 +134,8 @@ fn read(mut parser: Parser) -> Result<Arguments, lexopt::Error> {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::{Arguments, Command, Parser, Variant, read};
 
     fn command(line: &str) -> Result<Command, String> {
@@ -148,7 +151,7 @@ mod tests {
         };
         assert_eq!(
             (trial.variants, trial.applicants),
-            (Variant::ALL.to_vec(), 40)
+            (Variant::VARIANTS.to_vec(), 40)
         );
     }
 

@@ -1,8 +1,5 @@
 //! The table of applicants, and the table beside it in which its changes are recorded.
 
-use std::fmt;
-use std::str::FromStr;
-
 use tx_runtime::Db;
 use tx_runtime::history::{Fault, Finding, History, HistoryError, Report};
 
@@ -19,47 +16,13 @@ const CREATE: &str = "create table if not exists applicant (
 )";
 
 /// Who makes the history of a table that has none yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Variant {
     /// Wrong, the incident: somebody, who forgot that a row changes more than once.
     HandMade,
     /// tx-runtime.
     Generated,
-}
-
-impl Variant {
-    /// Both, the mistake first.
-    pub const ALL: [Self; 2] = [Self::HandMade, Self::Generated];
-
-    /// Its name on the command line and in the table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::HandMade => "hand-made",
-            Self::Generated => "generated",
-        }
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A text is not the name of a variant.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no such variant; take hand-made or generated")]
-pub struct UnknownVariant;
-
-impl FromStr for Variant {
-    type Err = UnknownVariant;
-
-    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|variant| variant.name() == text)
-            .ok_or(UnknownVariant)
-    }
 }
 
 /// Creates the tables that are not there; gives what was missing of the history.

@@ -85,7 +85,7 @@ struct Run<'a, DB: Store> {
 
 impl<DB: Store> Run<'_, DB> {
     async fn hand_made(&mut self) -> Result<(), Failure> {
-        let name = Variant::HandMade.name();
+        let name = &Variant::HandMade.to_string();
         let harm = self
             .trial(name, "switched off", 1..=self.applicants)
             .await?;
@@ -105,7 +105,7 @@ impl<DB: Store> Run<'_, DB> {
     }
 
     async fn generated(&mut self) -> Result<(), Failure> {
-        let name = Variant::Generated.name();
+        let name = &Variant::Generated.to_string();
         self.checked_trial(name, 1..=self.applicants).await?;
         let changes = Applicants::of(self.db.clone()).await?.changes(1).await?;
         self.note(format!(

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use interest_asset::variant::Variant;
 use lexopt::{Arg, Parser, ValueExt as _};
-use stage::arguments::{count, parsed};
+use stage::arguments::{chosen, count, parsed};
+use strum::VariantArray as _;
 
 /// Printed for `--help`.
 pub(crate) const HELP: &str = "\
@@ -96,7 +97,7 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
             Arg::Long("database-url") => url = Some(parser.value()?.string()?),
             Arg::Long("redis-url") => redis = Some(parser.value()?.string()?),
             Arg::Long("pool") => pool = count(&mut parser)?,
-            Arg::Long("variant") => variants.push(parsed(&mut parser)?),
+            Arg::Long("variant") => variants.push(chosen(&mut parser)?),
             Arg::Long("accounts") => accounts = Some(count(&mut parser)?),
             Arg::Long("clients") => clients = Some(count(&mut parser)?),
             Arg::Long("instances") => instances = Some(count(&mut parser)?),
@@ -115,7 +116,7 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
         None | Some("storm") if listen.is_none() => Ok(Command::Storm(Storm {
             database,
             variants: if variants.is_empty() {
-                Variant::ALL.to_vec()
+                Variant::VARIANTS.to_vec()
             } else {
                 variants
             },
@@ -138,6 +139,8 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::{Command, Parser, Variant, read};
 
     fn command(line: &str) -> Result<Command, String> {
@@ -150,7 +153,7 @@ mod tests {
         let Ok(Command::Storm(storm)) = command("") else {
             panic!("not a storm");
         };
-        assert_eq!(storm.variants, Variant::ALL);
+        assert_eq!(storm.variants, Variant::VARIANTS);
         assert_eq!((storm.clients, storm.database.pool), (64, 4));
         assert_eq!(storm.database.redis, None);
     }

@@ -11,6 +11,7 @@ use interest_asset::storm::ASSETS;
 use interest_asset::trial;
 use interest_asset::variant::Variant;
 use stage::{Column, Failure, Table, bar};
+use strum::VariantArray as _;
 
 use crate::arguments::Storm;
 use crate::instances::Task;
@@ -66,7 +67,7 @@ impl Storm {
         let last = DB::last_account(pool).await?;
         let accounts = last + 1..=last + i64::from(self.accounts);
         let taps = u64::from(self.accounts) * ASSETS.len() as u64;
-        let progress = bar(variant.name(), taps);
+        let progress = bar(variant.to_string(), taps);
         let report = trial::run(
             instances,
             variant,
@@ -83,10 +84,8 @@ impl Storm {
 
 /// A line for each variant.
 fn table() -> Table<8> {
-    let longest = Variant::ALL.map(|variant| variant.name().len());
-    let longest = longest.into_iter().max().unwrap_or_default();
     Table::new([
-        Column::words("variant").at_least(longest),
+        Column::words("variant").holding(Variant::VARIANTS),
         Column::figures("accounts"),
         Column::figures("requests"),
         Column::figures("duplicate rows"),

@@ -1,7 +1,5 @@
 //! The ways in which registering an asset can be written, two of them wrong.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -10,8 +8,9 @@ use crate::instance::Instance;
 use crate::service::InterestAssets;
 use crate::store::Store;
 
-/// How an asset is registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an asset is registered, from the first mistake to the last remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Variant {
     /// Wrong: one transaction and no lock.
     NoLock,
@@ -24,50 +23,10 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// All of them, from the first mistake to the last remedy.
-    pub const ALL: [Self; 4] = [
-        Self::NoLock,
-        Self::LockReleasedBeforeCommit,
-        Self::Isolated,
-        Self::OneTransaction,
-    ];
-
-    /// Its name on the command line and in the table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoLock => "no-lock",
-            Self::LockReleasedBeforeCommit => "lock-released-before-commit",
-            Self::Isolated => "isolated",
-            Self::OneTransaction => "one-transaction",
-        }
-    }
-
     /// Whether it is one of those that must do no harm.
     #[must_use]
     pub fn is_right(self) -> bool {
         matches!(self, Self::Isolated | Self::OneTransaction)
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A text is not the name of a variant.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no such variant; take {}", Variant::ALL.map(Variant::name).join(", "))]
-pub struct UnknownVariant;
-
-impl FromStr for Variant {
-    type Err = UnknownVariant;
-
-    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|variant| variant.name() == text)
-            .ok_or(UnknownVariant)
     }
 }
 

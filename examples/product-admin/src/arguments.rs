@@ -3,7 +3,8 @@
 use lexopt::{Arg, Parser, ValueExt as _};
 use product_admin::variant::Variant;
 use product_admin::way::Way;
-use stage::arguments::parsed;
+use stage::arguments::chosen;
+use strum::VariantArray as _;
 
 /// Printed for `--help`.
 pub(crate) const HELP: &str = "\
@@ -50,17 +51,17 @@ fn read(mut parser: Parser) -> Result<Option<Trials>, lexopt::Error> {
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("database-url") => trials.url = Some(parser.value()?.string()?),
-            Arg::Long("variant") => trials.variants.push(parsed(&mut parser)?),
-            Arg::Long("way") => trials.ways.push(parsed(&mut parser)?),
+            Arg::Long("variant") => trials.variants.push(chosen(&mut parser)?),
+            Arg::Long("way") => trials.ways.push(chosen(&mut parser)?),
             Arg::Long("help") | Arg::Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
     if trials.variants.is_empty() {
-        trials.variants = Variant::ALL.to_vec();
+        trials.variants = Variant::VARIANTS.to_vec();
     }
     if trials.ways.is_empty() {
-        trials.ways = Way::ALL.to_vec();
+        trials.ways = Way::VARIANTS.to_vec();
     }
     Ok(Some(trials))
 }

@@ -9,6 +9,7 @@ use product_admin::variant::Variant;
 use product_admin::way::Way;
 use sqlx::{Connection, Database};
 use stage::{Column, Failure, Table, bar};
+use strum::VariantArray as _;
 
 use crate::arguments::Trials;
 
@@ -80,11 +81,9 @@ fn cells((connection, sale): (usize, &Sale)) -> [String; 4] {
 
 /// A line for each way out of each variant.
 fn print_ways(reports: &[(Variant, Way, Report)]) {
-    let longest = Variant::ALL.map(|variant| variant.name().len());
-    let longest = longest.into_iter().max().unwrap_or_default();
     let table = Table::new([
-        Column::words("variant").at_least(longest),
-        Column::words("left by").at_least(Way::Timeout.name().len()),
+        Column::words("variant").holding(Variant::VARIANTS),
+        Column::words("left by").holding(Way::VARIANTS),
         Column::figures("stale prices"),
         Column::figures("refused sales"),
         Column::figures("lost sales"),

@@ -1,8 +1,5 @@
 //! The two ways in which the job can be written, one of them wrong.
 
-use std::fmt;
-use std::str::FromStr;
-
 use sqlx::Pool;
 use tx_runtime::Db;
 
@@ -13,7 +10,8 @@ use crate::store::Store;
 use crate::supplier::Supplier;
 
 /// How the job is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Variant {
     /// Wrong, the incident: BEGIN and COMMIT by hand.
     HandWritten,
@@ -22,43 +20,10 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// The mistake, then the remedy.
-    pub const ALL: [Self; 2] = [Self::HandWritten, Self::Transactional];
-
-    /// Its name on the command line and in the table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::HandWritten => "hand-written",
-            Self::Transactional => "transactional",
-        }
-    }
-
     /// Whether it must do no harm.
     #[must_use]
     pub fn is_right(self) -> bool {
         self == Self::Transactional
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A text is not the name of a variant.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no such variant; take {}", Variant::ALL.map(Variant::name).join(", "))]
-pub struct UnknownVariant;
-
-impl FromStr for Variant {
-    type Err = UnknownVariant;
-
-    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|variant| variant.name() == text)
-            .ok_or(UnknownVariant)
     }
 }
 

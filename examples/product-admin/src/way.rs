@@ -1,12 +1,10 @@
 //! The ways to leave the job before its last line.
 
-use std::fmt;
-use std::str::FromStr;
-
 use crate::supplier::Manner;
 
-/// How the job is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the job is left; the first way is that of the incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Way {
     /// There is nothing to do: `return Ok(())`.
     Return,
@@ -21,27 +19,6 @@ pub enum Way {
 }
 
 impl Way {
-    /// All of them; the first is the incident's.
-    pub const ALL: [Self; 5] = [
-        Self::Return,
-        Self::Error,
-        Self::Panic,
-        Self::Timeout,
-        Self::Dropped,
-    ];
-
-    /// Its name on the command line and in the table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Return => "return",
-            Self::Error => "error",
-            Self::Panic => "panic",
-            Self::Timeout => "timeout",
-            Self::Dropped => "dropped",
-        }
-    }
-
     /// The supplier that has the job left in this way, of a product that costs `price`.
     pub(crate) fn manner(self, price: i64) -> Manner {
         match self {
@@ -50,25 +27,5 @@ impl Way {
             Self::Panic => Manner::Nonsense,
             Self::Timeout | Self::Dropped => Manner::Silent,
         }
-    }
-}
-
-impl fmt::Display for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A text is not the name of a way.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no such way; take {}", Way::ALL.map(Way::name).join(", "))]
-pub struct UnknownWay;
-
-impl FromStr for Way {
-    type Err = UnknownWay;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWay> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|way| way.name() == text).ok_or(UnknownWay)
     }
 }

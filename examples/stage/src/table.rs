@@ -1,6 +1,6 @@
 //! Text in columns.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -48,6 +48,14 @@ impl Column {
     pub fn at_least(mut self, least: usize) -> Self {
         self.width = self.width.max(least);
         self
+    }
+
+    /// The column, wide enough for each of `words`.
+    #[must_use]
+    pub fn holding<T: Display>(self, words: &[T]) -> Self {
+        let widths = words.iter().map(|word| width(&word.to_string()));
+        let widest = widths.max().unwrap_or_default();
+        self.at_least(widest)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The command line.
 
 use lexopt::{Arg, Parser, ValueExt as _};
-use stage::arguments::{count, parsed};
+use stage::arguments::{chosen, count, parsed};
 use stock_stats::trial::Size;
 use stock_stats::variant::Variant;
+use strum::VariantArray as _;
 
 /// Printed for `--help`.
 pub(crate) const HELP: &str = "\
@@ -109,7 +110,7 @@ fn read(mut parser: Parser) -> Result<(Option<String>, Command), lexopt::Error> 
                 given.command = Some("--crash".to_owned());
             }
             Arg::Long("database-url") => given.url = Some(parser.value()?.string()?),
-            Arg::Long("variant") => given.variants.push(parsed(&mut parser)?),
+            Arg::Long("variant") => given.variants.push(chosen(&mut parser)?),
             Arg::Long("days") => given.days = Some(count(&mut parser)?),
             Arg::Long("refreshes") => given.refreshes = Some(count(&mut parser)?),
             Arg::Long("users") => given.users = Some(count(&mut parser)?),
@@ -137,7 +138,7 @@ impl Given {
         Ok(match command {
             "trial" => Command::Trial(Trial {
                 variants: if self.variants.is_empty() {
-                    Variant::ALL.to_vec()
+                    Variant::VARIANTS.to_vec()
                 } else {
                     self.variants
                 },
@@ -193,6 +194,8 @@ impl Given {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::{Command, Parser, Variant, read};
 
     fn command(line: &str) -> Result<Command, String> {
@@ -206,7 +209,7 @@ mod tests {
         let Ok(Command::Trial(trial)) = command("") else {
             panic!("not a trial");
         };
-        assert_eq!(trial.variants, Variant::ALL);
+        assert_eq!(trial.variants, Variant::VARIANTS);
         assert_eq!((trial.size.days, trial.size.users), (30, 20));
     }
 

@@ -8,6 +8,7 @@ use stock_stats::report::Report;
 use stock_stats::store::Store;
 use stock_stats::trial;
 use stock_stats::variant::{Server, Variant};
+use strum::VariantArray as _;
 use tx_runtime::{Db, TicketLocks};
 
 use crate::arguments::Trial;
@@ -57,7 +58,7 @@ impl Trial {
     ) -> Result<Report, Failure> {
         let server = |db| Server::new(variant, Db::clone(db), TicketLocks::new(db).poll(POLL));
         let runs = u64::from(self.size.days) * u64::from(self.size.refreshes);
-        let progress = bar(variant.name(), runs);
+        let progress = bar(variant.to_string(), runs);
         let report = trial::run(&processes.map(server), self.size, self.seed, &progress).await;
         progress.finish_and_clear();
         Ok(report?)
@@ -66,10 +67,8 @@ impl Trial {
 
 /// A line for each variant.
 fn table() -> Table<7> {
-    let longest = Variant::ALL.map(|variant| variant.name().len());
-    let longest = longest.into_iter().max().unwrap_or_default();
     Table::new([
-        Column::words("variant").at_least(longest),
+        Column::words("variant").holding(Variant::VARIANTS),
         Column::figures("days"),
         Column::figures("refreshes"),
         Column::figures("failed runs"),

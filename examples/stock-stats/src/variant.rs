@@ -1,8 +1,5 @@
 //! The ways in which the batches can be written, two of them wrong.
 
-use std::fmt;
-use std::str::FromStr;
-
 use chrono::NaiveDate;
 use tx_runtime::{Db, TicketLocks, TicketState};
 
@@ -13,7 +10,8 @@ use crate::pace::Pace;
 use crate::store::Store;
 
 /// How the batches are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Variant {
     /// Wrong, the incident: a refresh reads which day it is, and then writes to that day.
     Overlapping,
@@ -24,44 +22,10 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// All of them, from the first mistake to the remedy.
-    pub const ALL: [Self; 3] = [Self::Overlapping, Self::InOneTransaction, Self::Grouped];
-
-    /// Its name on the command line and in the table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Overlapping => "overlapping",
-            Self::InOneTransaction => "in-one-transaction",
-            Self::Grouped => "grouped",
-        }
-    }
-
     /// Whether it must do no harm.
     #[must_use]
     pub fn is_right(self) -> bool {
         self == Self::Grouped
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A text is not the name of a variant.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no such variant; take {}", Variant::ALL.map(Variant::name).join(", "))]
-pub struct UnknownVariant;
-
-impl FromStr for Variant {
-    type Err = UnknownVariant;
-
-    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|variant| variant.name() == text)
-            .ok_or(UnknownVariant)
     }
 }
 

@@ -5,6 +5,7 @@ use product_admin::store::Store;
 use product_admin::trial::{self, CONNECTIONS};
 use product_admin::variant::Variant;
 use product_admin::way::Way;
+use strum::VariantArray as _;
 use tx_tests::{Backend, Bed, on_each_database};
 
 /// A database that the example runs on and the harness knows.
@@ -31,7 +32,7 @@ async fn by_hand_every_way_leaves_a_transaction_to_others<B: Base>() {
         "postgres" => (0, 0, 1),
         _ => (1, 0, 1),
     };
-    for way in Way::ALL {
+    for &way in Way::VARIANTS {
         let report = leave(&bed, Variant::HandWritten, way).await;
         let seen = (report.stale(), report.refused(), report.lost());
         assert_eq!(seen, harm, "{way}: {report:#?}");
@@ -44,7 +45,7 @@ async fn with_the_attribute_no_way_leaves_anything<B: Base>() {
     let Some(bed) = Bed::<B>::new().await else {
         return;
     };
-    for way in Way::ALL {
+    for &way in Way::VARIANTS {
         let report = leave(&bed, Variant::Transactional, way).await;
         assert_eq!(report.faults(), 0, "{way}: {report:#?}");
     }
@@ -62,7 +63,7 @@ async fn both_take_a_new_price_over<B: Base>() {
     };
     B::create(bed.db.pool()).await.expect("the table");
     B::insert(bed.db.pool(), 1..=2).await.expect("two products");
-    for (product, variant) in (1..).zip(Variant::ALL) {
+    for (product, variant) in (1..).zip(Variant::VARIANTS.iter().copied()) {
         let application = Application::new(bed.db.pool().clone(), variant);
         let supplier = Supplier::new(Manner::Offers(150));
         let synced = application.sync_price(product, &supplier).await;
