@@ -17,6 +17,10 @@ use crate::tree::{Call, Form, Hook, Side};
 /// More connections than a tree can want; they are opened when they are wanted.
 const POOL: u32 = 16;
 
+/// How long a connection may take to be opened or to come back: nothing waits for one but on a
+/// machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// More transactions than lie in each other in any tree.
 const NESTING: usize = 8;
 
@@ -78,7 +82,7 @@ pub(crate) const THERE: i64 = 0;
 /// A database of its own, or `None` where there is no server.
 pub(crate) async fn place<B: Backend>() -> Option<Arc<dyn Place>> {
     let bed = Bed::<B>::build(
-        |pool| pool.max_connections(POOL),
+        |pool| pool.max_connections(POOL).acquire_timeout(PATIENCE),
         |db| db.nesting_depth(NESTING).locks(LocalLocks::new()),
     );
     let bed = bed.await?;
@@ -198,9 +202,6 @@ impl<B: Backend> Place for Bed<B> {
         Box::pin(Bed::clean(self))
     }
 }
-
-/// How long the last connection may take to come back.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 async fn at_rest<B: Backend>(bed: &Bed<B>) -> Result<(), String> {
     let pool = bed.db.pool();
