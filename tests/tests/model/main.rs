@@ -44,7 +44,7 @@ const MIXED_TREES: u64 = 2_000;
 const LANES: usize = 3;
 
 /// How long a tree may take; nothing in it waits for long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// After so many trees every connection is tried.
 const OFTEN: i64 = 200;
