@@ -27,8 +27,11 @@ fn compare() {
     println!("instructions on SQLite in memory    hand-written      ours   ratio");
     for (title, hand, ours) in [
         ("a scope with one statement", "hand-scope", "scope"),
+        // What a scope that may write sends, so that it cannot fail half-way.
+        ("the same, BEGIN IMMEDIATE", "hand-immediate-scope", "scope"),
         ("a further `execute`", "hand-execute", "execute"),
         ("a further `fetch_one`", "hand-fetch-one", "fetch-one"),
+        ("a further `query_scalar`", "hand-scalar", "scalar"),
     ] {
         let (hand, ours) = (cost(hand), cost(ours));
         println!("{title:35} {hand:12.0} {ours:9.0} {:7.2}", ours / hand);
@@ -85,10 +88,14 @@ fn run(scenario: &str, count: u64) {
 async fn repeat(scenario: &str, count: u64, pool: &SqlitePool) -> Result<(), Error> {
     let db = Db::<Sqlite>::new(pool.clone());
     let select = || sqlx::query("select ?").bind(1_i64);
+    let scalar = || sqlx::query_scalar::<_, i64>("select ?").bind(1_i64);
     match scenario {
-        "hand-scope" => {
+        "hand-scope" | "hand-immediate-scope" => {
             for _ in 0..count {
-                let mut tx = pool.begin().await?;
+                let mut tx = match scenario {
+                    "hand-scope" => pool.begin().await?,
+                    _ => pool.begin_with("BEGIN IMMEDIATE").await?,
+                };
                 select().execute(&mut *tx).await?;
                 tx.commit().await?;
             }
@@ -102,24 +109,32 @@ async fn repeat(scenario: &str, count: u64, pool: &SqlitePool) -> Result<(), Err
                 .await?;
             }
         }
-        "hand-execute" | "hand-fetch-one" => {
+        "hand-execute" | "hand-fetch-one" | "hand-scalar" => {
             let mut tx = pool.begin().await?;
             for _ in 0..count {
-                if scenario == "hand-execute" {
-                    select().execute(&mut *tx).await?;
-                } else {
-                    select().fetch_one(&mut *tx).await?;
+                match scenario {
+                    "hand-execute" => {
+                        select().execute(&mut *tx).await?;
+                    }
+                    "hand-fetch-one" => {
+                        select().fetch_one(&mut *tx).await?;
+                    }
+                    _ => assert_eq!(scalar().fetch_one(&mut *tx).await?, 1),
                 }
             }
             tx.commit().await?;
         }
-        "execute" | "fetch-one" => {
+        "execute" | "fetch-one" | "scalar" => {
             db.transaction(async || {
                 for _ in 0..count {
-                    if scenario == "execute" {
-                        select().execute(&db).await?;
-                    } else {
-                        select().fetch_one(&db).await?;
+                    match scenario {
+                        "execute" => {
+                            select().execute(&db).await?;
+                        }
+                        "fetch-one" => {
+                            select().fetch_one(&db).await?;
+                        }
+                        _ => assert_eq!(scalar().fetch_one(&db).await?, 1),
                     }
                 }
                 Ok::<_, Error>(())
