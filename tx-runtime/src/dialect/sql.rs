@@ -68,8 +68,11 @@ pub(super) fn controls_transaction(sql: &str, backslashes: bool) -> bool {
 }
 
 fn has_several_statements(sql: &str) -> bool {
-    sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace())
-        .contains(';')
+    // Nearly no statement has one at all.
+    sql.contains(';')
+        && sql
+            .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+            .contains(';')
 }
 
 /// What stands behind each semicolon that is not quoted or in a comment.
@@ -146,11 +149,9 @@ fn after_dollar_quoted(sql: &str) -> &str {
 }
 
 fn starts_with_control(sql: &str) -> bool {
-    // Nearly every statement is one of these four; they are told by their first letter.
-    if let Some(b's' | b'i' | b'u' | b'd' | b'S' | b'I' | b'U' | b'D') = sql.as_bytes().first()
-        && !sql.get(..3).is_some_and(|start| {
-            start.eq_ignore_ascii_case("set") || start.eq_ignore_ascii_case("sta")
-        })
+    // Nearly every statement is SELECT, INSERT, UPDATE or DELETE; their first letters tell.
+    if let [b's' | b'S', b'e' | b'E', b'l' | b'L', ..]
+    | [b'i' | b'I' | b'u' | b'U' | b'd' | b'D', ..] = sql.as_bytes()
     {
         return false;
     }
