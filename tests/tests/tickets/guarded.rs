@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
-use tx_runtime::{Error, Guarded, LocalLocks, LockProvider};
-use tx_tests::case;
+use tx_runtime::{Error, Guarded, LocalLocks, LockProvider, RedisLocks};
+use tx_tests::{RedisServer, case};
 
 use crate::setup::{PATIENCE, errors, silence, states, ticketed, tickets, until_states};
 
@@ -62,6 +62,15 @@ case! {
         let states = states(bed).await;
         assert_eq!((states.len(), states.iter().all(|state| state == "DONE")), (20, true));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_at_a_time_by_redis() {
+    let Some(redis) = RedisServer::start().await else {
+        return;
+    };
+    let locks = RedisLocks::connect(redis.url()).await;
+    storm(&locks.expect("Redis answers")).await;
 }
 
 case! {

@@ -3,10 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use sqlx::ConnectOptions as _;
+use tokio::time::{sleep, timeout};
 use tx_runtime::{Error, Lock, TicketLocks, TicketState};
-use tx_tests::case;
+use tx_tests::{Backend, Bed, case};
 
-use crate::setup::{k, states, ticketed, tickets, until_states};
+use crate::setup::{PATIENCE, POLL, k, states, ticketed, tickets, until_states};
+use crate::warned;
 
 case! {
     read_back on sqlite, postgres, mysql; bed = ticketed::<B>();
@@ -59,7 +61,7 @@ case! {
         let locks = tickets(bed).deadline(Duration::from_millis(50));
         bed.db.locked(k(&locks).label("slow"), async || {
             while locks.overdue().await.unwrap().is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                sleep(Duration::from_millis(10)).await;
             }
             assert!(locks.overdue().await.unwrap()[0].is_overdue());
             let other = tickets(bed);
@@ -72,6 +74,40 @@ case! {
         }).await.unwrap();
         assert!(locks.overdue().await.unwrap().is_empty());
         assert_eq!(states(bed).await[0], "DONE");
+    }
+}
+
+case! {
+    overdue_once on sqlite, postgres, mysql; bed = ticketed::<B>();
+    "the holder's process warns of a ticket that runs for too long, once";
+    async fn<B>(bed) {
+        warned::listen();
+        let label = format!("too long on {}", B::LABEL);
+        let about = ["running for longer than its deadline", &*label];
+        let locks = tickets(bed).lease(Duration::from_secs(3)).deadline(Duration::from_millis(50));
+        bed.db.locked(k(&locks).label(&label), async || {
+            warned::until_line(&about).await;
+            until_next_beats(bed).await;
+            Ok::<_, Error>(())
+        }).await.unwrap();
+        assert_eq!(warned::lines(&about).len(), 1);
+    }
+}
+
+/// Waits until the process has said twice more that it is alive.
+async fn until_next_beats<B: Backend>(bed: &Bed<B>) {
+    let heartbeat = async || {
+        bed.control_texts("select cast(heartbeat as char(40)) from tx_ticket_process")
+            .await
+    };
+    for _ in 0..2 {
+        let last = heartbeat().await;
+        let next = async {
+            while heartbeat().await == last {
+                sleep(POLL).await;
+            }
+        };
+        timeout(PATIENCE, next).await.expect("it is alive");
     }
 }
 

@@ -9,3 +9,4 @@ mod order;
 mod setup;
 mod states;
 mod stress;
+mod warned;

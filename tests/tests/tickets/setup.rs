@@ -11,7 +11,7 @@ use tx_tests::{Backend, Bed};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Often enough that tests need not wait.
-const POLL: Duration = Duration::from_millis(20);
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// With the tables of tickets.
 pub(crate) async fn ticketed<B: Backend>() -> Option<Bed<B>> {
