@@ -1,5 +1,6 @@
 //! What is done on a connection, one thing at a time.
 
+use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -133,19 +134,7 @@ pub(crate) async fn operate<DB: Dialect>(
     operation: Operation<DB>,
 ) -> Report<DB> {
     match operation {
-        Operation::Run(query, want) => {
-            let connection = lease.use_connection();
-            let result = statement::run::<DB>(connection, query, want).await;
-            let failure = match &result {
-                Ok(_) => None,
-                Err(error) => Some(Failure::confirmed::<DB>(error, connection).await),
-            };
-            Report {
-                result,
-                failure,
-                completion: None,
-            }
-        }
+        Operation::Run(query, want) => run(lease, query, want).await.1,
         Operation::Stream(query, rows) => Report {
             failure: rows.read(lease.use_connection(), query).await,
             result: Ok(Answer::default()),
@@ -176,6 +165,27 @@ pub(crate) async fn operate<DB: Dialect>(
             }
         }
     }
+}
+
+/// Runs a statement on a connection, and gives that back.
+pub(crate) async fn run<DB: Dialect, L: DerefMut<Target = Lease<DB>>>(
+    mut lease: L,
+    query: Prepared<DB>,
+    want: Want,
+) -> (L, Report<DB>) {
+    let connection = lease.use_connection();
+    let result = statement::run::<DB>(connection, query, want).await;
+    let failure = match &result {
+        Ok(_) => None,
+        // In a box, so that statements, which seldom fail, have no room for it.
+        Err(error) => Some(Box::pin(Failure::confirmed::<DB>(error, connection)).await),
+    };
+    let report = Report {
+        result,
+        failure,
+        completion: None,
+    };
+    (lease, report)
 }
 
 async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result<(), sqlx::Error> {

@@ -1,128 +1,132 @@
-//! A connection at work for one transaction: one future that takes operations one by one.
+//! A connection at work for one transaction, one operation after the other.
 //!
-//! The future owns the connection from BEGIN to the end. It is made once per transaction,
-//! and its memory goes on to the next one; an operation allocates nothing of its own.
+//! An operation takes the connection and gives it back at its end. Its future lives here, in
+//! memory that goes on to the next operation and to the next transaction, so that it allocates
+//! nothing of its own.
 
-use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::ops::{Deref, DerefMut};
+use std::task::{Context, Poll, ready};
 
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::dialect::Dialect;
 use crate::lease::Lease;
-use crate::operation::{Operation, Report, Task, operate};
+use crate::operation::{Operation, Report, Task, operate, run};
 
 /// A session, running or spent.
 pub(crate) struct Session<DB: Dialect> {
-    running: ReusableBoxFuture<'static, Lease<DB>>,
-    desk: Arc<Desk<DB>>,
-}
-
-/// What a poll of a session came to.
-pub(crate) enum Progress<DB: Dialect> {
-    /// The operation is over, and the session waits for the next one.
-    Answered(Report<DB>),
-    /// The operation is over, and it was the last one.
-    Ended(Report<DB>, Lease<DB>),
+    /// `None` while an operation has it; empty in a spent session.
+    seat: Option<Seat<DB>>,
+    under_way: Option<Kind>,
+    /// Whether the operation that ended last was the last one of its transaction.
+    is_over: bool,
+    /// Of statements, which are many, and small beside the rest.
+    statements: Memory<DB>,
+    others: Memory<DB>,
 }
 
 impl<DB: Dialect> Session<DB> {
     /// A session over `lease`, in the memory of a spent one if there is one.
     pub(crate) fn open(lease: Lease<DB>, spent: Option<Self>) -> Self {
-        if let Some(mut session) = spent {
-            session.desk.clear();
-            let work = work(lease, Arc::clone(&session.desk));
-            session.running.set(work);
-            session
-        } else {
-            let desk = Arc::new(Desk(Mutex::new(Paper::None)));
-            Self {
-                running: ReusableBoxFuture::new(work(lease, Arc::clone(&desk))),
-                desk,
-            }
-        }
+        let mut session = spent.unwrap_or_else(|| Self {
+            seat: None,
+            under_way: None,
+            is_over: false,
+            statements: Memory(None),
+            others: Memory(None),
+        });
+        let seat = session.seat.get_or_insert_with(|| Seat(Box::default()));
+        *seat.0 = Some(lease);
+        session
     }
 
     /// Hands in the next operation; [`poll`](Self::poll) runs it.
-    pub(crate) fn hand_in(&self, operation: Operation<DB>) {
-        *self.desk.paper() = Paper::Request(operation);
+    pub(crate) fn hand_in(&mut self, operation: Operation<DB>) {
+        let seat = self.seat.take().expect("an idle session has its seat");
+        self.under_way = Some(Kind::of(&operation));
+        match operation {
+            Operation::Run(query, want) => self.statements.hold(run(seat, query, want)),
+            operation => self.others.hold(other(seat, operation)),
+        }
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Progress<DB>> {
-        let ended = self.running.poll(cx);
-        match (self.desk.take_report(), ended) {
-            (Some(report), Poll::Pending) => Poll::Ready(Progress::Answered(report)),
-            (Some(report), Poll::Ready(lease)) => Poll::Ready(Progress::Ended(report, lease)),
-            (None, _) => Poll::Pending,
+    /// Runs the operation under way.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Report<DB>> {
+        let Some(kind) = self.under_way else {
+            return Poll::Pending;
+        };
+        let memory = match kind {
+            Kind::Statement => &mut self.statements,
+            Kind::Begin | Kind::Middle | Kind::End => &mut self.others,
+        };
+        let (seat, report) = ready!(memory.poll(cx));
+        self.seat = Some(seat);
+        self.under_way = None;
+        self.is_over = kind.is_last(&report);
+        Poll::Ready(report)
+    }
+
+    /// Whether the operation that has just ended was the last one of the transaction.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The connection, after the last operation.
+    pub(crate) fn leave(&mut self) -> Option<Lease<DB>> {
+        self.seat.as_mut().and_then(|seat| seat.0.take())
+    }
+}
+
+/// Where a connection sits, whichever operation has it.
+struct Seat<DB: Dialect>(Box<Option<Lease<DB>>>);
+
+const SEATED: &str = "a session that goes on has its connection";
+
+impl<DB: Dialect> Deref for Seat<DB> {
+    type Target = Lease<DB>;
+
+    fn deref(&self) -> &Lease<DB> {
+        self.0.as_ref().as_ref().expect(SEATED)
+    }
+}
+
+impl<DB: Dialect> DerefMut for Seat<DB> {
+    fn deref_mut(&mut self) -> &mut Lease<DB> {
+        self.0.as_mut().as_mut().expect(SEATED)
+    }
+}
+
+async fn other<DB: Dialect>(
+    mut seat: Seat<DB>,
+    operation: Operation<DB>,
+) -> (Seat<DB>, Report<DB>) {
+    let report = operate(&mut seat, operation).await;
+    (seat, report)
+}
+
+/// The memory of one operation's future after the other.
+struct Memory<DB: Dialect>(Option<ReusableBoxFuture<'static, (Seat<DB>, Report<DB>)>>);
+
+impl<DB: Dialect> Memory<DB> {
+    fn hold(&mut self, operation: impl Future<Output = (Seat<DB>, Report<DB>)> + Send + 'static) {
+        match &mut self.0 {
+            Some(memory) => memory.set(operation),
+            None => self.0 = Some(ReusableBoxFuture::new(operation)),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Seat<DB>, Report<DB>)> {
+        match &mut self.0 {
+            Some(memory) => memory.poll(cx),
+            None => Poll::Pending,
         }
     }
 }
 
-/// Where an operation is handed in and its report handed out.
-struct Desk<DB: Dialect>(Mutex<Paper<DB>>);
-
-enum Paper<DB: Dialect> {
-    None,
-    Request(Operation<DB>),
-    Report(Report<DB>),
-}
-
-impl<DB: Dialect> Desk<DB> {
-    fn paper(&self) -> MutexGuard<'_, Paper<DB>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn clear(&self) {
-        *self.paper() = Paper::None;
-    }
-
-    async fn request(&self) -> Operation<DB> {
-        // Whoever hands in a request polls the session next, so nobody has to be woken.
-        poll_fn(|_| {
-            let mut paper = self.paper();
-            match std::mem::replace(&mut *paper, Paper::None) {
-                Paper::Request(operation) => Poll::Ready(operation),
-                other => {
-                    *paper = other;
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    fn report(&self, report: Report<DB>) {
-        *self.paper() = Paper::Report(report);
-    }
-
-    fn take_report(&self) -> Option<Report<DB>> {
-        let mut paper = self.paper();
-        match std::mem::replace(&mut *paper, Paper::None) {
-            Paper::Report(report) => Some(report),
-            other => {
-                *paper = other;
-                None
-            }
-        }
-    }
-}
-
-async fn work<DB: Dialect>(mut lease: Lease<DB>, desk: Arc<Desk<DB>>) -> Lease<DB> {
-    loop {
-        let operation = desk.request().await;
-        let step = Kind::of(&operation);
-        let report = operate(&mut lease, operation).await;
-        let last = step.is_last(&report);
-        desk.report(report);
-        if last {
-            return lease;
-        }
-    }
-}
-
-/// What decides whether a session goes on after an operation.
+/// What decides where an operation runs, and whether a session goes on after it.
+#[derive(Clone, Copy)]
 enum Kind {
+    Statement,
     Begin,
     Middle,
     End,
@@ -131,19 +135,20 @@ enum Kind {
 impl Kind {
     fn of<DB: Dialect>(operation: &Operation<DB>) -> Self {
         match operation {
+            Operation::Run(..) => Self::Statement,
             Operation::Task(
                 Task::Begin { .. } | Task::BeginFenced { .. } | Task::BeginLocked { .. },
             ) => Self::Begin,
             Operation::Commit { .. } | Operation::Task(Task::RollBack) => Self::End,
-            _ => Self::Middle,
+            Operation::Stream(..) | Operation::Task(_) => Self::Middle,
         }
     }
 
-    fn is_last<DB: Dialect>(&self, report: &Report<DB>) -> bool {
+    fn is_last<DB: Dialect>(self, report: &Report<DB>) -> bool {
         match self {
             Self::End => true,
             Self::Begin => report.failure.is_some(),
-            Self::Middle => report.is_connection_lost(),
+            Self::Statement | Self::Middle => report.is_connection_lost(),
         }
     }
 }

@@ -67,23 +67,31 @@ impl Failure {
 }
 
 /// Runs one statement on a connection to its end.
-pub(crate) async fn run<DB: Dialect>(
+///
+/// The driver gets the query here and now, so that the future has no room for it.
+pub(crate) fn run<DB: Dialect>(
     connection: &mut DB::Connection,
     query: Prepared<DB>,
     want: Want,
-) -> Result<Answer<DB>, sqlx::Error> {
-    let mut answer = Answer::default();
-    if want == Want::FirstRow {
-        answer.first = DB::fetch_optional(connection, query).await?;
-        return Ok(answer);
-    }
-    let mut steps = DB::fetch_many(connection, query);
-    while let Some(step) = poll_fn(|cx| steps.as_mut().poll_next(cx)).await {
-        match step? {
-            Either::Left(summary) => answer.summary.extend([summary]),
-            Either::Right(row) if want == Want::AllRows => answer.rows.push(row),
-            Either::Right(_) => {}
+) -> impl Future<Output = Result<Answer<DB>, sqlx::Error>> + Send {
+    let called = match want {
+        Want::FirstRow => Either::Left(DB::fetch_optional(connection, query)),
+        Want::Summary | Want::AllRows => Either::Right(DB::fetch_many(connection, query)),
+    };
+    async move {
+        let mut answer = Answer::<DB>::default();
+        match called {
+            Either::Left(first) => answer.first = first.await?,
+            Either::Right(mut steps) => {
+                while let Some(step) = poll_fn(|cx| steps.as_mut().poll_next(cx)).await {
+                    match step? {
+                        Either::Left(summary) => answer.summary.extend([summary]),
+                        Either::Right(row) if want == Want::AllRows => answer.rows.push(row),
+                        Either::Right(_) => {}
+                    }
+                }
+            }
         }
+        Ok(answer)
     }
-    Ok(answer)
 }

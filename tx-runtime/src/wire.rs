@@ -1,15 +1,15 @@
 //! A transaction's connection and what is under way on it.
 //!
-//! Everything that talks to the server runs in the transaction's *session*: a future that
-//! owns the connection and lives here, not in the call that asked for something. The call
-//! polls it in place. If the call is dropped half-way, what it asked for stays under way, and
-//! whoever uses the connection next (the next statement, or the clean-up of the scope) first
-//! sees it through to its end. So no message is ever cut off in the middle, nothing is
-//! spawned for a statement, and the connection's state is always known.
+//! Everything that talks to the server runs in the transaction's *session*: the future of an
+//! operation, which has the connection meanwhile, lives here and not in the call that asked
+//! for something. The call polls it in place. If the call is dropped half-way, what it asked
+//! for stays under way, and whoever uses the connection next (the next statement, or the
+//! clean-up of the scope) first sees it through to its end. So no message is ever cut off in
+//! the middle, nothing is spawned for a statement, and the connection's state is always known.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::Physical;
@@ -21,7 +21,7 @@ use crate::level::Level;
 use crate::lock::Held;
 use crate::operation::{Operation, Report, Task};
 use crate::rows::Rows;
-use crate::session::{Progress, Session};
+use crate::session::Session;
 use crate::site::Site;
 use crate::statement::{Answer, Failure};
 
@@ -29,7 +29,8 @@ use crate::statement::{Answer, Failure};
 pub(crate) struct Wire<DB: Dialect> {
     tolerant: bool,
     line: Line<DB>,
-    /// Running while the line is idle or busy, spent otherwise.
+    /// Running while the line is idle or busy, spent otherwise. At the end it has the connection
+    /// until that is [taken](Self::take_ended).
     session: Option<Session<DB>>,
     /// Savepoints that exist on the server, outermost first.
     savepoints: Vec<Arc<Level>>,
@@ -42,7 +43,7 @@ enum Line<DB: Dialect> {
     Unused,
     Idle,
     Busy(Step<DB>),
-    Over(Option<Lease<DB>>),
+    Over,
 }
 
 /// What an operation does, and for whom.
@@ -122,7 +123,7 @@ impl<DB: Dialect> Wire<DB> {
     /// Ends the transaction without a word: closes the connection, if there is one, and
     /// keeps anything from beginning later.
     pub(crate) fn discard(&mut self) {
-        let line = std::mem::replace(&mut self.line, Line::Over(None));
+        let line = std::mem::replace(&mut self.line, Line::Over);
         if matches!(line, Line::Idle | Line::Busy(_)) {
             self.session = None;
             self.journal.cut_off();
@@ -158,16 +159,17 @@ impl<DB: Dialect> Wire<DB> {
 
     /// Takes the connection of a transaction that has ended.
     pub(crate) fn take_ended(&mut self) -> Option<Lease<DB>> {
-        match &mut self.line {
-            Line::Over(lease) => lease.take(),
+        match self.line {
+            Line::Over => self.session.as_mut()?.leave(),
             _ => None,
         }
     }
 
     /// Takes the spent session of a transaction that has ended, for the next one.
     pub(crate) fn take_spent(&mut self) -> Option<Session<DB>> {
+        drop(self.take_ended());
         match self.line {
-            Line::Over(_) => self.session.take(),
+            Line::Over => self.session.take(),
             _ => None,
         }
     }
@@ -191,7 +193,7 @@ impl<DB: Dialect> Wire<DB> {
         step: Step<DB>,
         operation: Operation<DB>,
     ) -> Result<(), sqlx::Error> {
-        match (&self.line, &self.session) {
+        match (&self.line, &mut self.session) {
             (Line::Idle, Some(session)) => {
                 self.journal.before(step.act(operation.is_the_bodys()));
                 session.hand_in(operation);
@@ -243,62 +245,66 @@ impl<DB: Dialect> Wire<DB> {
             Step::Stream { rows, .. } => Some(rows.read_all()),
             _ => None,
         };
-        let progress = poll_fn(|cx| match &mut self.session {
-            Some(session) => {
-                let _entered = self.journal.enter();
-                session.poll(cx)
-            }
-            None => Poll::Pending,
-        })
-        .await;
-        self.complete(progress)
+        poll_fn(|cx| self.advance(cx)).await
+    }
+
+    /// Moves the operation under way forward; no stream, unless its consumer looks after itself.
+    pub(crate) fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Answer<DB>, sqlx::Error>> {
+        let Some(session) = &mut self.session else {
+            return Poll::Pending;
+        };
+        let entered = self.journal.enter();
+        let Report {
+            result,
+            failure,
+            completion,
+        } = ready!(session.poll(cx));
+        drop(entered);
+        self.complete(result.as_ref().err(), failure, completion);
+        Poll::Ready(result)
     }
 
     /// Moves a stream's operation forward as far as it goes now; `false` if it is not the
     /// one under way.
     pub(crate) fn advance_stream(&mut self, rows: &Arc<Rows<DB>>, cx: &mut Context<'_>) -> bool {
         let ours = matches!(&self.line, Line::Busy(Step::Stream { rows: running, .. }) if Arc::ptr_eq(running, rows));
-        if ours && let Some(session) = &mut self.session {
-            let entered = self.journal.enter();
-            let progress = session.poll(cx);
-            drop(entered);
-            if let Poll::Ready(progress) = progress {
-                // A stream's error went to its consumer.
-                let _ = self.complete(progress);
-            }
+        if ours {
+            // A stream's error went to its consumer.
+            let _ = self.advance(cx);
         }
         ours
     }
 
     /// The operation is over: what is true of the connection and the levels now.
-    fn complete(&mut self, progress: Progress<DB>) -> Result<Answer<DB>, sqlx::Error> {
-        let (report, lease) = match progress {
-            Progress::Answered(report) => (report, None),
-            Progress::Ended(report, lease) => (report, Some(lease)),
-        };
-        let Report {
-            result,
-            failure,
-            completion,
-        } = report;
+    fn complete(
+        &mut self,
+        error: Option<&sqlx::Error>,
+        failure: Option<Failure>,
+        completion: Option<Completion>,
+    ) {
         let Line::Busy(step) = std::mem::replace(&mut self.line, Line::Idle) else {
-            return result;
+            return;
         };
-        let ended = lease
-            .is_some()
-            .then(|| completion.unwrap_or(Completion::RolledBack));
-        self.record(&step, &result, failure.as_ref(), ended);
-        match (&step, lease) {
-            (_, None) => {}
-            // A lease that is dropped here closes its connection unless it is clean.
-            (Step::Begin(_), Some(_)) => self.line = Line::Unused,
-            (Step::Commit | Step::RollBack, Some(lease)) => self.line = Line::Over(Some(lease)),
-            (_, Some(_)) => self.line = Line::Over(None),
+        let over = self.session.as_ref().is_some_and(Session::is_over);
+        let ended = over.then(|| completion.unwrap_or(Completion::RolledBack));
+        self.record(&step, error, failure.as_ref(), ended);
+        if over {
+            self.line = match step {
+                Step::Begin(_) => Line::Unused,
+                _ => Line::Over,
+            };
+            if !matches!(step, Step::Commit | Step::RollBack) {
+                // Closes the connection unless it is clean.
+                drop(self.session.as_mut().and_then(Session::leave));
+            }
         }
         match step {
             Step::RollBack => {}
             Step::Begin(taking) => {
-                if let Some(taking) = taking.filter(|_| result.is_ok()) {
+                if let Some(taking) = taking.filter(|_| error.is_none()) {
                     taking.succeed();
                 }
             }
@@ -307,7 +313,7 @@ impl<DB: Dialect> Wire<DB> {
                 function,
                 taking,
             } => {
-                if result.is_ok() {
+                if error.is_none() {
                     taking.succeed();
                 }
                 self.judge_statement(&level, function, failure);
@@ -319,33 +325,32 @@ impl<DB: Dialect> Wire<DB> {
             } => self.judge_statement(&level, function, failure),
             Step::OpenSavepoint(level) => match failure {
                 None => self.savepoints.push(level),
-                Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
+                Some(failure) => doom_all::<DB>(&level, failure, error),
             },
             Step::Release(level) => {
                 self.forget_savepoint(&level);
                 match failure {
                     None => level.release(),
-                    Some(failure) => doom_all::<DB>(&level, failure, result.as_ref().err()),
+                    Some(failure) => doom_all::<DB>(&level, failure, error),
                 }
             }
             Step::RollBackTo(level) => {
                 self.forget_savepoint(&level);
                 if let Some(failure) = failure {
-                    doom_all::<DB>(&level, failure, result.as_ref().err());
+                    doom_all::<DB>(&level, failure, error);
                 }
             }
         }
-        result
     }
 
     fn record(
         &mut self,
         step: &Step<DB>,
-        result: &Result<Answer<DB>, sqlx::Error>,
+        error: Option<&sqlx::Error>,
         failure: Option<&Failure>,
         ended: Option<Completion>,
     ) {
-        let error = result.as_ref().err().map(|error| error as _);
+        let error = error.map(|error| error as _);
         // A stream's error went to its consumer, and left its words.
         let error = error.or_else(|| failure.map(|failure| &failure.cause as _));
         self.journal.after(step.act(false), error, ended);
