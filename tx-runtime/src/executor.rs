@@ -26,8 +26,8 @@ macro_rules! execute_through_target {
                 E: 'q + Execute<'q, DB>,
             {
                 let query = Prepared::of(query);
-                let target = self.target().admit(query.text());
-                target.run(query, Want::Summary, |answer| Ok(answer.summary))
+                self.target()
+                    .run(query, Want::Summary, |answer| Ok(answer.summary))
             }
 
             fn fetch_many<'e, 'q: 'e, E>(
@@ -58,8 +58,8 @@ macro_rules! execute_through_target {
                 E: 'q + Execute<'q, DB>,
             {
                 let query = Prepared::of(query);
-                let target = self.target().admit(query.text());
-                target.run(query, Want::AllRows, |answer| Ok(answer.rows))
+                self.target()
+                    .run(query, Want::AllRows, |answer| Ok(answer.rows))
             }
 
             fn fetch_one<'e, 'q: 'e, E>(
@@ -71,8 +71,7 @@ macro_rules! execute_through_target {
                 E: 'q + Execute<'q, DB>,
             {
                 let query = Prepared::of(query);
-                let target = self.target().admit(query.text());
-                target.run(query, Want::FirstRow, |answer| {
+                self.target().run(query, Want::FirstRow, |answer| {
                     answer.first.ok_or(sqlx::Error::RowNotFound)
                 })
             }
@@ -86,8 +85,8 @@ macro_rules! execute_through_target {
                 E: 'q + Execute<'q, DB>,
             {
                 let query = Prepared::of(query);
-                let target = self.target().admit(query.text());
-                target.run(query, Want::FirstRow, |answer| Ok(answer.first))
+                self.target()
+                    .run(query, Want::FirstRow, |answer| Ok(answer.first))
             }
 
             fn prepare_with<'e>(

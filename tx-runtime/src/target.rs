@@ -1,5 +1,6 @@
 //! Where a statement goes: into a transaction, to the pool, or nowhere.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
@@ -9,7 +10,7 @@ use sqlx_core::describe::Describe;
 
 use crate::autocommit::Autocommit;
 use crate::cause::{Cause, CauseKind, Doom};
-use crate::chain::Frame;
+use crate::chain::{Frame, Physical as _};
 use crate::dialect::{Dialect, Interference, Step};
 use crate::error::Error;
 use crate::operation::{Operation, Product, Task};
@@ -19,7 +20,7 @@ use crate::site::Site;
 use crate::source::Source;
 use crate::statement::{Answer, Want};
 use crate::stream::{AutocommitStream, RefusedStream, RowsOnly, TransactionStream};
-use crate::transaction;
+use crate::wire;
 
 /// The way of one statement.
 pub(crate) enum Target<DB: Dialect> {
@@ -58,21 +59,27 @@ impl<DB: Dialect> Target<DB> {
 
     /// Runs a statement and takes from its answer what the caller wants.
     ///
-    /// The box is needed for sqlx anyway. It is made for what the statement has before it:
-    /// most find their transaction ready, and a small future is allocated and copied faster.
+    /// The box is needed for sqlx anyway. It is made for what the statement has before it: most
+    /// find their transaction begun, and a small future is allocated and copied faster.
     pub(crate) fn run<T: Send + 'static>(
         self,
         query: Prepared<DB>,
         want: Want,
         pick: Pick<DB, T>,
     ) -> BoxFuture<'static, Result<T, sqlx::Error>> {
-        let operation = Operation::Run(query, want);
+        if let Some(error) = self.refusal(query.text()) {
+            return Box::pin(std::future::ready(Err(error.into_statement_error())));
+        }
         match self {
-            Self::Transaction(position) if position.ready_now().is_some() => {
-                Box::pin(run_ready(position, operation, pick))
+            Self::Transaction(position) if position.transaction.has_begun() => {
+                Box::pin(run_begun(position, query, want, pick))
             }
-            Self::Transaction(position) => Box::pin(run_in_turn(position, operation, pick)),
+            Self::Transaction(position) => {
+                let operation = Operation::Run(query, want);
+                Box::pin(run_in_turn(position, operation, pick))
+            }
             Self::Autocommit(autocommit) => {
+                let operation = Operation::Run(query, want);
                 Box::pin(async move { pick(autocommit.run(operation).await?) })
             }
             Self::Refused(error) => Box::pin(std::future::ready(Err(error.into_statement_error()))),
@@ -129,25 +136,31 @@ impl<DB: Dialect> Target<DB> {
         }
     }
 
+    /// Where a statement goes that may be one to refuse.
+    fn admit(self, sql: &str) -> Self {
+        match self.refusal(sql) {
+            Some(error) => Self::Refused(error),
+            None => self,
+        }
+    }
+
     /// Refuses a statement that would begin or end a transaction behind the scope's back.
     ///
     /// In a transaction it counts as a failed statement, as the same words do where they
     /// reach a server that rejects them.
-    pub(crate) fn admit(self, sql: &str) -> Self {
-        let Some(interference) = DB::interference(sql) else {
-            return self;
-        };
-        match &self {
+    fn refusal(&self, sql: &str) -> Option<Error> {
+        let interference = DB::interference(sql)?;
+        match self {
             Self::Transaction(position) => {
                 let error = interference_error(interference, position.function, sql);
                 let cause = Cause::of_function(CauseKind::Statement, error.to_string());
                 position.level.doom(Doom::new(position.function, cause));
-                Self::Refused(error)
+                Some(error)
             }
             Self::Autocommit(autocommit) if interference == Interference::Control => {
-                Self::Refused(interference_error(interference, autocommit.function, sql))
+                Some(interference_error(interference, autocommit.function, sql))
             }
-            _ => self,
+            _ => None,
         }
     }
 }
@@ -155,16 +168,19 @@ impl<DB: Dialect> Target<DB> {
 /// What a caller wants of an answer.
 type Pick<DB, T> = fn(Answer<DB>) -> Result<T, sqlx::Error>;
 
-async fn run_ready<DB: Dialect, T>(
+async fn run_begun<DB: Dialect, T>(
     position: Position<DB>,
-    operation: Operation<DB>,
+    query: Prepared<DB>,
+    want: Want,
     pick: Pick<DB, T>,
 ) -> Result<T, sqlx::Error> {
-    let (level, function) = (Arc::clone(&position.level), position.function);
-    if let Some(wire) = position.ready_now() {
-        return pick(transaction::run(wire, level, function, operation).await?);
+    let operation = Operation::Run(query, want);
+    if let Some(mut wire) = position.ready_now() {
+        let (level, function) = (Arc::clone(&position.level), position.function);
+        wire.start(wire::Step::Statement { level, function }, operation)?;
+        return pick(poll_fn(|cx| wire.advance(cx)).await?);
     }
-    // Somebody was faster.
+    // Somebody else has its turn, or a savepoint or lock comes first.
     Box::pin(run_in_turn(position, operation, pick)).await
 }
 
@@ -179,8 +195,9 @@ async fn run_in_turn<DB: Dialect, T>(
         function,
         locks,
     } = position;
-    let wire = transaction.ready(&level, function, &locks).await?;
-    pick(transaction::run(wire, level, function, operation).await?)
+    let mut wire = transaction.ready(&level, function, &locks).await?;
+    wire.start(wire::Step::Statement { level, function }, operation)?;
+    pick(wire.finish().await?)
 }
 
 fn interference_error(interference: Interference, function: Site, sql: &str) -> Error {

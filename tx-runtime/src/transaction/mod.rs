@@ -36,7 +36,6 @@ use crate::options::Terms;
 use crate::own_writes;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
-use crate::statement::Answer;
 use crate::transaction_info::TransactionInfo;
 use crate::values::Values;
 use crate::wire::{Step, Taking, Wire};
@@ -545,17 +544,6 @@ impl Verdict {
             Err(error) => Self::Unknown(error),
         }
     }
-}
-
-/// Runs an operation on a wire that is ready for `level`, on behalf of `function`.
-pub(crate) async fn run<DB: Dialect>(
-    mut wire: Turn<'_, DB>,
-    level: Arc<Level>,
-    function: Site,
-    operation: Operation<DB>,
-) -> Result<Answer<DB>, sqlx::Error> {
-    wire.start(Step::Statement { level, function }, operation)?;
-    wire.finish().await
 }
 
 /// Says that a connection is wanted, until the wait is given up or has led to one.
