@@ -11,7 +11,6 @@
 //! | `applicant`, `line`, `store`, `error` | an applicant, a line of text, the statements, what can go wrong |
 //! | `http` | the service's routes |
 //! | `story` | an applicant's history in words |
-//! | `server` | starting and stopping |
 //! | `clerk`, `trial` | one client, and four of them, who look whether their changes are stored |
 #![forbid(unsafe_code)]
 
@@ -20,7 +19,6 @@ pub mod clerk;
 pub mod error;
 pub mod http;
 pub mod line;
-pub mod server;
 pub mod service;
 pub mod store;
 pub mod story;

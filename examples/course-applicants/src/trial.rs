@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::{Value, json};
 use stage::ProgressBar;
+use stage::server::{Server, StopError};
 use tokio::task::JoinSet;
 use tx_runtime::Db;
 use tx_runtime::history::HistoryError;
@@ -14,7 +15,6 @@ use tx_runtime::history::HistoryError;
 use crate::applicant::Applicant;
 use crate::clerk::{Clerk, ClerkError};
 use crate::http;
-use crate::server::Server;
 use crate::service::Applicants;
 use crate::store::Store;
 
@@ -54,9 +54,13 @@ impl Outcome {
 /// A trial could not be held.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// The service could not be started or stopped.
-    #[error("the service does not work: {0}")]
-    Server(#[from] std::io::Error),
+    /// The service could not be started.
+    #[error("the service cannot listen: {0}")]
+    Listen(#[from] std::io::Error),
+
+    /// The service did not end as it should.
+    #[error(transparent)]
+    Stop(#[from] StopError),
 
     /// There are no tables.
     #[error(transparent)]

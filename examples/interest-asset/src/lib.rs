@@ -10,7 +10,6 @@
 //! | `instance` | what one of several services has to itself: connections and locks |
 //! | `row`, `store`, `error` | an account's row, the statements on it, what can go wrong |
 //! | `http`, `problem`, `id` | the service's routes, its errors and its input |
-//! | `server` | starting, and stopping without dropping a request |
 //! | `client`, `storm` | one user, many users |
 //! | `trial`, `report` | a storm on one variant, and what it left in the tables |
 #![forbid(unsafe_code)]
@@ -24,7 +23,6 @@ pub mod instance;
 mod problem;
 pub mod report;
 pub mod row;
-pub mod server;
 pub mod service;
 pub mod store;
 pub mod storm;

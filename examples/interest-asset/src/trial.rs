@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use stage::ProgressBar;
+use stage::server::{Server, StopError};
 
 use crate::http;
 use crate::instance::Instance;
 use crate::report::Report;
-use crate::server::{Server, StopError};
 use crate::store::Store;
 use crate::storm;
 use crate::variant::{Application, Variant};

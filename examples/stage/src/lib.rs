@@ -6,6 +6,8 @@
 //! | `arguments` | values on the command line |
 //! | `table` | text in columns, a line as soon as it is known |
 //! | `progress` | how far a run has come, for whoever watches |
+//! | `server` | a service over HTTP, with the feature `http` |
+//! | `stopping` | how a program is told to stop |
 //! | `ending` | how a program ends |
 #![forbid(unsafe_code)]
 
@@ -13,10 +15,14 @@ pub mod arguments;
 mod database;
 mod ending;
 mod progress;
+#[cfg(feature = "http")]
+pub mod server;
+mod stopping;
 mod table;
 
 pub use database::{Database, SqliteFile, close, connect};
 pub use ending::{Failure, ended};
 pub use indicatif::{MultiProgress, ProgressBar};
 pub use progress::bar;
+pub use stopping::told_to_stop;
 pub use table::{Column, Table};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use croner::Cron;
-use stage::{Column, Failure, Table};
+use stage::{Column, Failure, Table, told_to_stop};
 use stock_stats::batches::{Batches, GROUP};
 use stock_stats::error::Error;
 use stock_stats::feed::Feed;
@@ -46,7 +46,7 @@ impl Task for Run {
         let telling = tokio::spawn(tell(endings));
         tokio::select! {
             outcome = self.schedule(place, &batches, &clock, ended) => outcome?,
-            stopped = tokio::signal::ctrl_c() => stopped?,
+            stopped = told_to_stop() => stopped?,
         }
         // The channel is closed when the last batch has ended.
         let told = timeout(GRACE, telling).await;

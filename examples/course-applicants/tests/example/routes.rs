@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use course_applicants::clerk::{Answer, Clerk};
 use course_applicants::http;
-use course_applicants::server::Server;
 use course_applicants::tables::Variant;
 use hyper::Method;
 use serde_json::{Value, json};
 use sqlx::Sqlite;
+use stage::server::Server;
 use tx_tests::on_each_database;
 
 use crate::stage::{Base, applicants, bed, revisions, service};

@@ -8,10 +8,10 @@ use hyper::header::CONTENT_TYPE;
 use interest_asset::client::{Answer, Client};
 use interest_asset::http;
 use interest_asset::instance::Instance;
-use interest_asset::server::Server;
 use interest_asset::store::Store;
 use interest_asset::variant::{Application, Variant};
 use serde_json::Value;
+use stage::server::Server;
 use tx_runtime::{Db, LocalLocks};
 use tx_tests::{Backend, Bed};
 

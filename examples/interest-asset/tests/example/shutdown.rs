@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use hyper::Method;
 use interest_asset::client::Client;
-use interest_asset::server::{Server, StopError};
+use stage::server::{Server, StopError};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;

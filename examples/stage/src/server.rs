@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,6 +10,12 @@ use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use crate::{Failure, told_to_stop};
+
+/// How long requests that are under way may take when a service is to stop: longer than they
+/// wait for a lock or a connection.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// A server that accepts requests.
 #[derive(Debug)]
@@ -72,4 +79,20 @@ impl Server {
             Ok(Err(panic)) => Err(StopError::Failed(io::Error::other(panic))),
         }
     }
+}
+
+/// A service until it is told to stop.
+///
+/// # Errors
+///
+/// If it cannot listen there, or does not stop as it should.
+pub async fn serve(address: SocketAddr, router: Router) -> Result<ExitCode, Failure> {
+    let server = Server::start(address, router)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    println!("listening on http://{}", server.address());
+    told_to_stop().await?;
+    println!("stopping");
+    server.stop(GRACE).await?;
+    Ok(ExitCode::SUCCESS)
 }
