@@ -193,20 +193,15 @@ impl Frame {
     }
 
     /// All locks from this frame outwards, innermost first: those the chain has asked for, and
-    /// those its transactions keep.
+    /// those its transactions keep. One that is both is there twice, and counts twice for how
+    /// deep the chain is.
     pub(crate) fn locks(&self) -> Vec<Arc<Held>> {
-        let mut locks: Vec<Arc<Held>> = Vec::new();
-        let mut find = |held: Arc<Held>| {
-            if !locks.iter().any(|known| Arc::ptr_eq(known, &held)) {
-                locks.push(held);
-            }
-        };
+        let mut locks = Vec::new();
         for frame in self.outwards() {
             match &frame.link {
-                Link::Lock(held) => find(Arc::clone(held)),
+                Link::Lock(held) => locks.push(Arc::clone(held)),
                 Link::Scope(scope) | Link::Outside(scope) => {
-                    let adopted = scope.ground.adopted().into_iter().flat_map(Adopted::all);
-                    adopted.for_each(&mut find);
+                    locks.extend(scope.ground.adopted().into_iter().flat_map(Adopted::all));
                 }
             }
         }
@@ -336,8 +331,13 @@ pub(crate) fn has_locked(queue: &LockQueue, key: &str) -> bool {
 
 /// Of the locks that are asked for, those that the chain of the running future holds.
 pub(crate) fn held_already(lock: &Bound) -> Vec<Arc<Held>> {
-    let mut held = locks();
-    held.retain(|held| lock.is_among(held));
+    let mut held: Vec<Arc<Held>> = Vec::new();
+    for candidate in locks() {
+        let is_known = held.iter().any(|known| Arc::ptr_eq(known, &candidate));
+        if lock.is_among(&candidate) && !is_known {
+            held.push(candidate);
+        }
+    }
     held
 }
 
