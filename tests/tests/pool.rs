@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
+use sqlx::Pool;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -89,6 +90,14 @@ case! {
     }
 }
 
+async fn until_begun<B: Backend>(pool: &Pool<B>) -> sqlx::Transaction<'static, B> {
+    loop {
+        if let Ok(transaction) = pool.begin().await {
+            return transaction;
+        }
+    }
+}
+
 case! {
     chains_of_two_plainly on postgres, mysql;
     bed = Bed::<B>::build(
@@ -97,15 +106,18 @@ case! {
     );
     "the evil: plain sqlx, as many chains as connections, and each waits for the others";
     async fn<B>(bed) {
-        let all_begun = Barrier::new(4);
-        let chain = async || {
-            let _outer = bed.db.pool().begin().await?;
-            all_begun.wait().await;
-            bed.db.pool().begin().await.map(drop)
-        };
-        for result in join_all((0..4).map(|_| chain())).await {
-            assert!(matches!(result, Err(sqlx::Error::PoolTimedOut)), "{result:?}");
-        }
+        let pool = bed.db.pool();
+        let begin = || timeout(Duration::from_secs(10), until_begun(pool));
+        let outer = join_all((0..4).map(|_| begin())).await;
+        let inner = outer.into_iter().map(async |outer| {
+            let inner = pool.begin().await.map(drop);
+            drop(outer.unwrap());
+            inner
+        });
+        let inner = join_all(inner).await;
+        // The first to give up lets others go on.
+        let in_vain = |result| matches!(result, &Err(sqlx::Error::PoolTimedOut));
+        assert!(inner.iter().any(in_vain), "{inner:?}");
     }
 }
 
@@ -155,6 +167,34 @@ case! {
         // Without a transaction outside there is nothing to wait for.
         inner(&bed.db, 2).await.unwrap();
         assert_eq!(bed.rows().await, [2]);
+    }
+}
+
+case! {
+    locks_among_the_connections_of_a_chain on postgres, mysql; pool = 4;
+    "two chains that wait for each other with connections of locks in their hands are told so";
+    async fn<B>(bed) {
+        let both_have_two = Barrier::new(2);
+        let chain = async |id: i64| {
+            let scope = bed.db.transaction(async || {
+                insert(&bed.db, id).await?;
+                let [first, second] = ["first", "second"].map(|key| format!("{key} {id}"));
+                let under_first = bed.db.locked(&first, async || {
+                    both_have_two.wait().await;
+                    bed.db.locked(&second, async || Ok::<_, Error>(())).await
+                });
+                under_first.await
+            });
+            scope.await
+        };
+        let started = Instant::now();
+        let chains = [chain(1), chain(2)];
+        let ended = join_all(chains).await;
+        let limit = bed.db.pool().options().get_acquire_timeout();
+        assert!(started.elapsed() < limit, "somebody has waited to the end");
+        let refused = |end: &&_| matches!(end, Err(Error::PoolTooSmall { .. }));
+        assert_eq!(ended.iter().filter(refused).count(), 1, "{ended:?}");
+        assert!(ended.iter().any(Result::is_ok), "{ended:?}");
     }
 }
 

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Identifies a physical transaction among the holders of connections.
+/// Identifies a physical transaction, or a lock, among the holders of connections.
 pub(crate) type Holder = usize;
 
 /// The waiting room in front of one pool.
@@ -97,8 +97,8 @@ impl Admission {
         self.state().depth - 1
     }
 
-    /// Waits for the right to one more connection, for a request inside `level` transactions
-    /// of which `holders` have theirs already. `under_lock`: the chain holds a named lock.
+    /// Waits for the right to one more connection, for a request inside `level` transactions and
+    /// locks of which `holders` have theirs already. `under_lock`: the chain holds a named lock.
     ///
     /// Dropping the future gives up the place in the queue.
     pub(crate) async fn admit(

@@ -192,20 +192,26 @@ impl Frame {
         asked_for.cloned().collect()
     }
 
-    /// All locks from this frame outwards, innermost first: those the chain has asked for, and
-    /// those its transactions keep. One that is both is there twice, and counts twice for how
-    /// deep the chain is.
+    /// The locks from this frame outwards, innermost first: those the chain has asked for, and
+    /// those its transactions keep.
     pub(crate) fn locks(&self) -> Vec<Arc<Held>> {
-        let mut locks = Vec::new();
-        for frame in self.outwards() {
-            match &frame.link {
-                Link::Lock(held) => locks.push(Arc::clone(held)),
-                Link::Scope(scope) | Link::Outside(scope) => {
-                    locks.extend(scope.ground.adopted().into_iter().flat_map(Adopted::all));
-                }
+        let mut locks: Vec<Arc<Held>> = Vec::new();
+        for held in self.outwards().flat_map(Self::own_locks) {
+            if !locks.iter().any(|known| Arc::ptr_eq(known, &held)) {
+                locks.push(held);
             }
         }
         locks
+    }
+
+    fn own_locks(&self) -> Vec<Arc<Held>> {
+        match &self.link {
+            Link::Lock(held) => vec![Arc::clone(held)],
+            Link::Scope(scope) | Link::Outside(scope) => {
+                let adopted = scope.ground.adopted();
+                adopted.map_or_else(Vec::new, Adopted::all)
+            }
+        }
     }
 
     /// Whether the chain, or a transaction of it, holds `key`.
@@ -331,13 +337,8 @@ pub(crate) fn has_locked(queue: &LockQueue, key: &str) -> bool {
 
 /// Of the locks that are asked for, those that the chain of the running future holds.
 pub(crate) fn held_already(lock: &Bound) -> Vec<Arc<Held>> {
-    let mut held: Vec<Arc<Held>> = Vec::new();
-    for candidate in locks() {
-        let is_known = held.iter().any(|known| Arc::ptr_eq(known, &candidate));
-        if lock.is_among(&candidate) && !is_known {
-            held.push(candidate);
-        }
-    }
+    let mut held = locks();
+    held.retain(|candidate| lock.is_among(candidate));
     held
 }
 

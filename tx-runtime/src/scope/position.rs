@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use crate::admission::Holder;
 use crate::chain::{Frame, Ground, Physical, ScopeLink};
 use crate::dialect::Dialect;
 use crate::level::Level;
@@ -65,10 +66,13 @@ pub(crate) fn holding<DB: Dialect>(source: &Source<DB>, frame: Option<&Frame>) -
     let mut holding = nearest_transaction(source, frame)
         .map_or_else(Holding::default, |transaction| transaction.holding(false));
     let locks = frame.map_or_else(Vec::new, Frame::locks);
-    let kept = locks
+    for held in locks
         .iter()
-        .filter(|held| held.keeps_connection(source.id()));
-    holding.level += kept.count();
+        .filter(|held| held.keeps_connection(source.id()))
+    {
+        holding.level += 1;
+        holding.holders.push(Arc::as_ptr(held) as Holder);
+    }
     holding.under_lock = !locks.is_empty();
     holding
 }
