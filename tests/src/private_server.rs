@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::ConnectOptions as _;
@@ -16,7 +17,7 @@ use crate::scratch;
 use crate::server::{self, Kind};
 
 const INSTALL_LIMIT: Duration = Duration::from_mins(1);
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_mins(2);
 const END_LIMIT: Duration = Duration::from_secs(5);
 const KNOCK_LIMIT: Duration = Duration::from_secs(2);
 
@@ -220,9 +221,29 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// A port to listen on, also after a while in which nobody has.
+///
+/// It is below those that a system gives to whoever connects somewhere, which would otherwise
+/// take it in that while.
+pub(crate) fn free_port() -> std::io::Result<u16> {
+    const PORTS: std::ops::Range<u32> = 20_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Each process begins elsewhere, since several look at the same time.
+    let first = std::process::id().wrapping_mul(61);
+    for _ in PORTS {
+        let n = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + n % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(std::io::ErrorKind::AddrInUse.into())
+}
+
 /// Makes the data directory of a server; gives how to run it.
 async fn install(kind: &Kind, directory: &Path) -> Result<Plan, Failure> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_port()?;
     let data = directory.join("data");
     let plan = match kind.private {
         Recipe::Postgres => postgres(&data, port)?,
