@@ -13,8 +13,16 @@ use crate::backend::{Backend, ConnectOptions};
 use crate::proxy::{Proxy, Shape};
 use crate::scratch::Scratch;
 
-/// How long the pool invariant may take to come true after a test's last await.
-const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+/// How long the pool invariant may take to come true after a test's last await, also on a
+/// machine that is busy with something else.
+const SETTLE_LIMIT: Duration = Duration::from_mins(1);
+
+/// Longer than this nobody waits for a pool to close: plain sqlx leaves some that never do.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// What takes longer than this for a connection, waits for one that does not come: far more than
+/// any test needs, so that it is told apart from a busy machine.
+const ACQUIRE_LIMIT: Duration = Duration::from_mins(1);
 
 /// How often it is looked at in that time.
 const SETTLE_STEP: Duration = Duration::from_millis(5);
@@ -33,6 +41,7 @@ pub struct Bed<B: Backend> {
     pub db: Db<B>,
     control: Mutex<B::Connection>,
     scratch: Scratch<B>,
+    settle_limit: Duration,
 }
 
 impl<B: Backend> Bed<B> {
@@ -133,7 +142,15 @@ impl<B: Backend> Bed<B> {
             db,
             control: Mutex::new(control),
             scratch,
+            settle_limit: SETTLE_LIMIT,
         }
+    }
+
+    /// With so much time for [`clean`](Self::clean), for a test that knows that the pool is not.
+    #[must_use]
+    pub fn settling_within(mut self, limit: Duration) -> Self {
+        self.settle_limit = limit;
+        self
     }
 
     /// The database's connect options, for pools and connections of the test's own.
@@ -207,10 +224,10 @@ impl<B: Backend> Bed<B> {
     ///
     /// # Panics
     ///
-    /// On SQLite, and if some do not end within 5 seconds.
+    /// On SQLite, and if some do not end within a minute.
     pub async fn kill_all(&self) {
         let doomed = self.control_ints(B::CONNECTIONS).await;
-        let deadline = Instant::now() + SETTLE_LIMIT;
+        let deadline = Instant::now() + self.settle_limit;
         loop {
             let mut left = self.control_ints(B::CONNECTIONS).await;
             left.retain(|pid| doomed.contains(pid));
@@ -321,7 +338,7 @@ impl<B: Backend> Bed<B> {
         let mut inside = Vec::new();
         let mut silent = 0;
         for mut connection in self.idle_connections() {
-            if timeout(SETTLE_LIMIT, B::is_inside(&mut connection))
+            if timeout(self.settle_limit, B::is_inside(&mut connection))
                 .await
                 .unwrap_or(true)
             {
@@ -346,7 +363,7 @@ impl<B: Backend> Bed<B> {
 
     /// Whether the pool is as every test must leave it; the error says what is not.
     ///
-    /// After `drain`, and within 5 seconds: every connection is back, no more than the pool
+    /// After `drain`, and within a minute: every connection is back, no more than the pool
     /// may have, none inside a transaction; no lock of the server is left, where they can be
     /// listed; no scope is left in the task; and a scope works
     /// on each of the connections.
@@ -388,8 +405,9 @@ impl<B: Backend> Bed<B> {
             db,
             control,
             scratch,
+            ..
         } = self;
-        let closed = timeout(SETTLE_LIMIT, async {
+        let closed = timeout(CLOSE_LIMIT, async {
             db.pool().close().await;
             control.into_inner().close().await
         });
@@ -400,16 +418,17 @@ impl<B: Backend> Bed<B> {
     }
 
     async fn check(&self) -> Result<(), String> {
-        timeout(SETTLE_LIMIT, self.db.drain())
+        let limit = self.settle_limit;
+        timeout(limit, self.db.drain())
             .await
-            .map_err(|_| format!("Db::drain did not end within {SETTLE_LIMIT:?}"))?;
+            .map_err(|_| format!("Db::drain did not end within {limit:?}"))?;
         if self.db.is_in_transaction() {
             return Err("the task is still in a scope".to_owned());
         }
         if self.db.pool().is_closed() {
             return Ok(());
         }
-        let deadline = Instant::now() + SETTLE_LIMIT;
+        let deadline = Instant::now() + limit;
         while let Err(wrong) = self.settled().await {
             if Instant::now() > deadline {
                 return Err(wrong);
@@ -421,9 +440,12 @@ impl<B: Backend> Bed<B> {
 
     async fn settled(&self) -> Result<(), String> {
         self.all_back()?;
-        match self.open_transactions().await {
-            0 => {}
-            open => return Err(format!("{open} connection(s) inside a transaction")),
+        let open = self.open_transactions().await;
+        // Looking has borrowed the connections.
+        self.until("the pool settles", || self.all_back().is_ok())
+            .await?;
+        if open > 0 {
+            return Err(format!("{open} connection(s) inside a transaction"));
         }
         if let Some(sql) = B::ALL_LOCK_HOLDERS {
             let holders = self.control_ints(sql).await;
@@ -431,9 +453,7 @@ impl<B: Backend> Bed<B> {
                 return Err(format!("named locks are left with {holders:?}"));
             }
         }
-        // Looking has borrowed the connections.
-        self.until("the pool settles", || self.all_back().is_ok())
-            .await
+        Ok(())
     }
 
     fn all_back(&self) -> Result<(), String> {
@@ -464,7 +484,7 @@ impl<B: Backend> Bed<B> {
                 B::int(&self.db, "select 1").await?;
                 Ok::<_, tx_runtime::Error>(())
             });
-            timeout(SETTLE_LIMIT, scope)
+            timeout(self.settle_limit, scope)
                 .await
                 .map_err(|_| "a scope on a pooled connection hangs".to_owned())?
                 .map_err(|error| format!("a scope on a pooled connection fails: {error}"))?;
@@ -478,10 +498,13 @@ impl<B: Backend> Bed<B> {
     }
 
     async fn until(&self, what: &str, holds: impl Fn() -> bool) -> Result<(), String> {
-        let deadline = Instant::now() + SETTLE_LIMIT;
+        let deadline = Instant::now() + self.settle_limit;
         while !holds() {
             if Instant::now() > deadline {
-                return Err(format!("waited {SETTLE_LIMIT:?} in vain until {what}"));
+                return Err(format!(
+                    "waited {:?} in vain until {what}",
+                    self.settle_limit
+                ));
             }
             sleep(SETTLE_STEP).await;
         }
@@ -500,7 +523,7 @@ fn answered<B: Backend, T>(sql: &str, answer: Result<T, sqlx::Error>) -> T {
 fn pool_options<B: Backend>() -> PoolOptions<B> {
     let pool = PoolOptions::new()
         .max_connections(POOL)
-        .acquire_timeout(Duration::from_secs(5));
+        .acquire_timeout(ACQUIRE_LIMIT);
     B::identified(pool)
 }
 

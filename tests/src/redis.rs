@@ -4,7 +4,7 @@
 //! their Redis comes to harm.
 
 use std::ffi::OsString;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::{private_server, scratch, server};
 const KNOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a private one may take to start or to die.
-const CHANGE_LIMIT: Duration = Duration::from_secs(10);
+const CHANGE_LIMIT: Duration = Duration::from_mins(1);
 
 async fn knock(url: &str) -> Result<(), String> {
     let answer = timeout(KNOCK_LIMIT, ask::<String>(url, &["PING"])).await;
@@ -58,8 +58,7 @@ impl RedisServer {
             server::report_absence("Redis", "the package `redis-server`", otherwise);
             return None;
         };
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
+        let port = private_server::free_port().expect("a free port");
         let mut server = Self {
             program,
             port,

@@ -13,7 +13,7 @@ const PREFIX: &str = "txt";
 const STALE: Duration = Duration::from_hours(1);
 
 /// Longer than this nobody waits for a database to be dropped.
-const DISCARD_LIMIT: Duration = Duration::from_secs(10);
+const DISCARD_LIMIT: Duration = Duration::from_mins(1);
 
 /// A fresh database, dropped with this value.
 pub struct Scratch<B: Backend> {

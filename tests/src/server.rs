@@ -15,11 +15,12 @@ use tokio::time::timeout;
 use crate::backend::{Backend, ConnectOptions};
 use crate::{private_server, scratch};
 
-/// A server that does not let us in within this time counts as absent.
-const KNOCK_LIMIT: Duration = Duration::from_secs(2);
+/// A server that does not let us in within this time counts as absent; one that is not there
+/// refuses at once.
+const KNOCK_LIMIT: Duration = Duration::from_secs(20);
 
 /// A server that the environment names may be further away.
-const NAMED_LIMIT: Duration = Duration::from_secs(20);
+const NAMED_LIMIT: Duration = Duration::from_mins(1);
 
 /// One of the two kinds of servers, and where to look for it.
 #[derive(Debug)]

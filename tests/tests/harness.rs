@@ -6,6 +6,12 @@ use sqlx::{MySql, Postgres, Sqlite};
 use tx_runtime::Error;
 use tx_tests::{Backend, Bed, Shape, pending_once, poll_n};
 
+/// What takes longer does not come.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// For a pool that will not settle, however long one waits.
+const HASTE: Duration = Duration::from_secs(3);
+
 /// One test per database, of a function generic over it.
 macro_rules! on {
     ($test:ident: $($name:ident = $database:ty),+) => {
@@ -55,7 +61,7 @@ async fn a_bed_sees_from_outside<B: Backend>() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_transaction_in_the_pool_is_seen() {
-    // Together, since each waits for a time limit.
+    // Together, since each waits for its time limit.
     tokio::join!(
         open_transaction_in_the_pool_is_seen::<Sqlite>(),
         open_transaction_in_the_pool_is_seen::<Postgres>(),
@@ -77,10 +83,9 @@ async fn open_transaction_in_the_pool_is_seen<B: Backend>() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), back)
-        .await
-        .unwrap();
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
     assert_eq!(bed.open_transactions().await, 1);
+    let bed = bed.settling_within(HASTE);
     let clean = tokio::spawn(async move { bed.assert_clean().await });
     let panic = clean.await.unwrap_err().into_panic();
     let wrong = panic.downcast::<String>().unwrap();
@@ -104,10 +109,11 @@ async fn missing_connection_is_seen<B: Backend>() {
         return;
     };
     let kept = bed.db.pool().acquire().await.unwrap();
+    let bed = bed.settling_within(HASTE);
     let wrong = bed.clean().await.unwrap_err();
     assert!(wrong.contains("not every connection is back"), "{wrong}");
     drop(kept);
-    bed.assert_clean().await;
+    bed.settling_within(PATIENCE).assert_clean().await;
 }
 
 on!(the_wire_can_be_read: postgres = Postgres, mysql = MySql);

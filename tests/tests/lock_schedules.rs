@@ -44,7 +44,13 @@ const WORKERS: usize = 3;
 const LATE: Duration = Duration::from_millis(2);
 
 /// How long a schedule may take; nothing in it waits for long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The same for plain sqlx, much of which waits without end.
+const PLAIN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long plain sqlx has to leave its pool in order, which it may have wedged for good.
+const PLAIN_SETTLING: Duration = Duration::from_secs(5);
 
 /// What a transaction has still to do when its lock has opened too early.
 const AFTERWARDS: Duration = Duration::from_millis(20);
@@ -183,6 +189,10 @@ impl<B: Backend> World<B> {
         } else {
             (Bed::with_pool(POOL).await?, None)
         };
+        let bed = match keeper {
+            Keeper::Guards { .. } => bed.settling_within(PLAIN_SETTLING),
+            _ => bed,
+        };
         if B::LABEL == "postgres" {
             // Nothing here is about power cuts.
             let name = bed.control_texts("select current_database()::text").await;
@@ -218,8 +228,17 @@ impl<B: Backend> World<B> {
         [&self.bed.db, &self.other][plan.process]
     }
 
+    /// How long anything may take.
+    fn patience(&self) -> Duration {
+        match self.keeper {
+            Keeper::Guards { .. } => PLAIN_PATIENCE,
+            _ => PATIENCE,
+        }
+    }
+
     fn lock(&self, plan: &Plan) -> Lock {
-        let lock = Lock::keys(plan.counters.iter().map(|counter| key(*counter))).wait(PATIENCE);
+        let keys = plan.counters.iter().map(|counter| key(*counter));
+        let lock = Lock::keys(keys).wait(self.patience());
         match &self.keeper {
             Keeper::Local(local) => lock.on(local),
             Keeper::Apart(locals) => lock.on(&locals[plan.process]),
@@ -620,7 +639,7 @@ async fn schedule<B: Backend>(world: &World<B>, seed: u64, number: i64) {
         Plan::roll(&mut dice, 2 * number, row)
     });
     let workers: Vec<_> = plans.map(|plan| worker(world, plan)).collect();
-    if timeout(PATIENCE, join_all(workers)).await.is_err() {
+    if timeout(world.patience(), join_all(workers)).await.is_err() {
         world.accuse(format_args!("it hangs, TX_TEST_SEED={seed}"));
     }
 }
@@ -677,7 +696,7 @@ async fn run<B: Backend>(name: &str, keeper: Keeper) -> Option<Vec<String>> {
     drop(std::io::stderr().write_all(line.as_bytes()));
     if let Some(world) = Arc::into_inner(world) {
         // Plain sqlx may have wedged its pool.
-        drop(timeout(PATIENCE / 10, world.other.pool().close()).await);
+        drop(timeout(PLAIN_PATIENCE / 10, world.other.pool().close()).await);
         world.looking.close().await;
         world.bed.finish().await;
     }

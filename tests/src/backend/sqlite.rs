@@ -20,6 +20,10 @@ const TABLES: &str = "
         parent_id integer references parent deferrable initially deferred
     )";
 
+/// For how long a connection waits for the write lock: far more than any test needs, so that who
+/// waits for itself is told apart from who waits on a busy machine.
+const BUSY_LIMIT: Duration = Duration::from_mins(1);
+
 async fn create(name: String) -> Result<Scratch<Sqlite>, sqlx::Error> {
     let directory = std::env::temp_dir().join(&name);
     std::fs::create_dir_all(&directory)?;
@@ -27,7 +31,7 @@ async fn create(name: String) -> Result<Scratch<Sqlite>, sqlx::Error> {
         .filename(directory.join("scratch.sqlite"))
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(BUSY_LIMIT)
         .foreign_keys(true);
     let scratch = Scratch::new(name, options.clone());
     let mut connection = options.connect().await?;
@@ -89,7 +93,8 @@ impl Backend for Sqlite {
                 }
                 Err(error) => Err(error),
             };
-            Self::raw(connection, "pragma busy_timeout = 5000").await?;
+            let limit = BUSY_LIMIT.as_millis();
+            Self::raw(connection, &format!("pragma busy_timeout = {limit}")).await?;
             ended
         })
     }

@@ -9,10 +9,10 @@ use tokio::time::timeout;
 use super::event;
 
 /// A held message goes on after this time in any case: a test must not hang on it.
-pub(super) const HOLD_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const HOLD_LIMIT: Duration = Duration::from_mins(2);
 
 /// A message that does not come within this time does not come.
-const CATCH_LIMIT: Duration = Duration::from_secs(10);
+const CATCH_LIMIT: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
