@@ -14,7 +14,7 @@ use tx_runtime::{Db, Error, Isolation, LocalLocks, Lock, Propagation, Transactio
 use tx_tests::{Backend, Bed, Proxy, Shape, case};
 
 /// How long a connection may take to come back, or a killed one to be gone.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Shows a table past the capture of the test runner: the numbers are half the purpose.
 fn show(table: &str) {

@@ -16,7 +16,7 @@ use tx_runtime::{
 use tx_tests::{Backend, Bed, case};
 
 /// What hangs longer than this hangs for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Gives everybody everything, with the numbers that the test wants.
 #[derive(Clone, Debug)]

@@ -16,10 +16,10 @@ use tx_tests::{Backend, Bed, case};
 const WAITERS: usize = 500;
 
 /// How long a condition may take to come true on its own.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(50);
+/// Longer than anything here takes, and than anybody is patient.
+const LONG: Duration = Duration::from_mins(4);
 
 const NEW: TransactionOptions = TransactionOptions::new()
     .propagation(Propagation::RequiresNew)

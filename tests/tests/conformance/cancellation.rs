@@ -16,6 +16,9 @@ use tokio::time::timeout;
 use tx_runtime::{Db, Error, Propagation, TransactionOptions, transactional};
 use tx_tests::{Backend, Bed, Lay, Proxy, Shape, Trap, case, pending_once, poll_n};
 
+/// What takes longer does not come.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 const NEW: TransactionOptions = TransactionOptions::new()
     .propagation(Propagation::RequiresNew)
     .name("new");
@@ -59,11 +62,13 @@ async fn drop_in_flight<T: std::fmt::Debug>(work: impl Future<Output = T>, trap:
 
 /// Waits, with a bound, until nobody holds row 1 any more; only asking tells.
 async fn until_free<B: Backend>(bed: &Bed<B>) {
-    for _ in 0..500 {
-        if bed.free(1).await {
-            return;
+    let free = async {
+        while !bed.free(1).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    if timeout(PATIENCE, free).await.is_ok() {
+        return;
     }
     panic!("row 1 stays locked:\n{}", bed.server_view().await);
 }
@@ -312,7 +317,7 @@ case! {
 /// later that it is committed while half of its rows are missing.
 async fn plain_sqlx_lies<B: Backend>(bed: &Bed<B>) {
     // How many polls there are depends on the moment, so each number comes many times.
-    for run in 0..300_u16 {
+    for run in 0..3_000_u16 {
         let id = 10 * i64::from(run);
         let insert = |id| format!("insert into t (id) values ({id})");
         let mut outer = bed.db.pool().begin().await.unwrap();
@@ -733,7 +738,7 @@ case! {
         };
         std::mem::forget(scope);
         // Nothing is under way that drain could wait for.
-        timeout(Duration::from_secs(2), db.drain()).await.unwrap();
+        timeout(PATIENCE, db.drain()).await.unwrap();
         assert!(!bed.free(1).await);
         add(&bed.db, 2).await.unwrap();
         bed.kill(pid).await;

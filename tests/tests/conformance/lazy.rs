@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Executor as _, Pool, SqlSafeStr as _};
 use tokio::sync::oneshot;
 use tx_runtime::{CauseKind, Db, Error, Isolation, Propagation, TransactionOptions, transactional};
 use tx_tests::{Backend, Bed, Proxy, Trap, case};
@@ -123,6 +123,15 @@ case! {
     }
 }
 
+/// Begins a transaction on a new connection, which may take longer than the pool is patient.
+async fn first_begin<B: Backend>(pool: &Pool<B>) -> sqlx::Transaction<'static, B> {
+    loop {
+        if let Ok(transaction) = pool.begin().await {
+            return transaction;
+        }
+    }
+}
+
 case! {
     z_06 on sqlite, postgres, mysql;
     bed = Bed::<B>::build(
@@ -132,7 +141,7 @@ case! {
     "a scope that waits before its first statement keeps no connection from others";
     async fn<B>(bed) {
         // The evil: sqlx begins at once, and everyone else waits for the slow caller.
-        let eager = bed.db.pool().begin().await.unwrap();
+        let eager = first_begin(bed.db.pool()).await;
         let starved = bed.db.pool().acquire().await;
         assert!(matches!(starved, Err(sqlx::Error::PoolTimedOut)));
         eager.rollback().await.unwrap();

@@ -500,6 +500,8 @@ case! {
     );
     "a statement in one of two open savepoints, one after the other, ends in a named error";
     async fn<B>(bed) {
+        // To connect may take longer than the pool is patient, and is not what is waited for here.
+        while bed.db.pool().acquire().await.is_err() {}
         bed.db.transaction(async || {
             let first = bed.db.begin_with(mode(Propagation::Nested).name("first")).await?;
             let second = bed.db.begin_with(mode(Propagation::Nested).name("second")).await?;

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -12,7 +11,7 @@ use tokio::time::timeout;
 use tx_runtime::{Error, Propagation, TransactionOptions, transactional};
 use tx_tests::{Backend, Bed, case};
 
-use super::{Failure, early, inner, late, words};
+use super::{AT_ONCE, Failure, early, inner, late, words};
 
 /// How many tasks run side by side.
 const TASKS: usize = 20;
@@ -354,7 +353,7 @@ case! {
                 B::exec(&bed.db, "update t set v = 'inner' where id = 1").await?;
                 Ok::<_, Failure>(())
             });
-            let waited = timeout(Duration::from_secs(20), waits).await.expect("a bounded wait");
+            let waited = timeout(AT_ONCE, waits).await.expect("a bounded wait");
             let Err(Failure::Transaction(Error::Database(sqlx::Error::Database(error)))) = waited
             else {
                 panic!("{waited:?}");
@@ -381,7 +380,7 @@ case! {
                 B::exec(&bed.db, "update t set v = 'inner' where id = 1").await?;
                 Ok::<_, Failure>(())
             });
-            let refused = timeout(Duration::from_secs(1), waits).await.expect("no waiting");
+            let refused = timeout(AT_ONCE, waits).await.expect("no waiting");
             let second = matches!(refused, Err(Failure::Transaction(Error::SecondWriter { .. })));
             assert!(second, "{refused:?}");
             Ok::<_, Failure>(())

@@ -1,13 +1,12 @@
 //! P-01 to P-21: the inner function succeeds, and so does the outer one.
 
 use std::cell::Cell;
-use std::time::Duration;
 
 use tokio::time::timeout;
 use tx_runtime::{Error, Propagation, transactional};
 use tx_tests::{Backend, Bed, case};
 
-use super::{Failure, inner, words};
+use super::{AT_ONCE, Failure, inner, words};
 
 #[transactional(db = bed.db)]
 async fn required<B: Backend>(bed: &Bed<B>, id: i64) -> Result<(), Failure> {
@@ -162,7 +161,7 @@ case! {
             let add = async |id| {
                 let insert = async || Ok::<_, Failure>(bed.insert(id).await?);
                 let add = bed.db.transaction_with(new.clone(), insert);
-                timeout(Duration::from_secs(1), add).await.expect("no waiting for the busy timeout")
+                timeout(AT_ONCE, add).await.expect("no waiting for the busy timeout")
             };
             add(2).await?;
             assert_eq!(bed.rows().await, [2]);
@@ -357,7 +356,7 @@ case! {
             bed.insert(1).await?;
             let refused = bed.db.transaction_with(inner(Propagation::NotSupported), async || {
                 assert!(bed.visible().await?.is_empty(), "the outer's row is not committed");
-                let write = timeout(Duration::from_secs(1), bed.insert(2));
+                let write = timeout(AT_ONCE, bed.insert(2));
                 write.await.expect("no waiting for the busy timeout")?;
                 Ok::<_, Failure>(())
             });

@@ -7,9 +7,14 @@ mod entry;
 mod failure;
 
 use std::fmt;
+use std::time::Duration;
 
 use tx_runtime::{Error, Propagation, TransactionOptions};
 use tx_tests::{Backend, Bed, Proxy};
+
+/// Less than a database lets its callers wait for a lock if nobody limits it: SQLite a minute in
+/// these tests, MariaDB 50 seconds, PostgreSQL without end.
+const AT_ONCE: Duration = Duration::from_secs(30);
 
 /// What the functions of a case return.
 #[derive(Debug)]
