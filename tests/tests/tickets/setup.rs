@@ -8,7 +8,7 @@ use tx_runtime::{Db, Lock, TicketLocks};
 use tx_tests::{Backend, Bed};
 
 /// What takes longer does not come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Often enough that tests need not wait.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
