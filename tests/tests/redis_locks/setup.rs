@@ -7,10 +7,10 @@ use tx_runtime::{Lock, RedisLocks};
 use tx_tests::{Backend, Bed, RedisServer};
 
 /// What takes longer does not come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Long enough that no test outlives it.
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+pub(crate) const LONG: Duration = Duration::from_mins(10);
 
 /// Short enough to be waited for.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
@@ -43,6 +43,19 @@ impl Setup {
     /// Waits until nobody has the lock `k`.
     pub(crate) async fn until_open(&self) {
         until("the lock is open", async || !self.is_held().await).await;
+    }
+
+    /// How many keys have been there until their time was over, and have not been deleted.
+    pub(crate) async fn expired(&self) -> u64 {
+        let stats: String = self.redis.ask(&["INFO", "stats"]).await;
+        let expired = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("expired_keys:"));
+        expired
+            .expect("Redis counts them")
+            .trim()
+            .parse()
+            .expect("a number")
     }
 
     /// Takes the lock `k` away from its holder.

@@ -27,6 +27,12 @@ const COUNTERS: usize = 16;
 /// One update in this many stands still.
 const STALLS: usize = 20;
 
+/// Whether somebody is overtaken is chance; a storm goes on for it, up to so many times its goal.
+const PATIENCE: i64 = 20;
+
+/// So many storms by hand are worth a try until one loses something.
+const TRIALS: usize = 10;
+
 /// Into how many stretches blows to Redis divide the updates.
 const STRETCHES: i64 = 12;
 
@@ -112,7 +118,9 @@ impl Course {
     }
 
     fn is_over(&self) -> bool {
-        self.total() >= self.goal
+        let total = self.total();
+        let is_overtaken = self.takeovers.load(Ordering::SeqCst) > 0;
+        total >= self.goal && (is_overtaken || total >= PATIENCE * self.goal)
     }
 }
 
@@ -300,8 +308,13 @@ case! {
     by_hand_much_is_lost on sqlite, postgres, mysql; bed = fenced::<B>();
     "the same with a Redis lock as it is written by hand loses updates: the test above can fail";
     async fn<B>(bed) {
-        let Some(tally) = storm(bed, Way::ByHand, 300).await else { return };
-        assert!(tally.takeovers > 0, "nobody was overtaken");
-        assert!(tally.lost > 0, "nothing was lost");
+        for _ in 0..TRIALS {
+            let Some(tally) = storm(bed, Way::ByHand, 300).await else { return };
+            assert!(tally.takeovers > 0, "nobody was overtaken");
+            if tally.lost > 0 {
+                return;
+            }
+        }
+        panic!("nothing was lost in {TRIALS} storms");
     }
 }
