@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::work::{Ending, Form, TABLE, Told, work};
 
 /// What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long a server may take to notice what plain sqlx has left behind.
 const PLAIN_PATIENCE: Duration = Duration::from_millis(300);

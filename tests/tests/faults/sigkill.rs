@@ -21,11 +21,14 @@ use crate::work::{Form, Told};
 
 const KILLS: i64 = 25;
 
+/// Whether a kill meets somebody at work is chance: that many, and it has.
+const MOST_KILLS: i64 = 4 * KILLS;
+
 /// A process is killed after at most so many transfers.
 const MOST: u64 = 150;
 
 /// A process that says nothing in this time says nothing more.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const DATABASE: &str = "TX_FAULTS_DATABASE";
 const URL: &str = "TX_FAULTS_URL";
@@ -165,13 +168,19 @@ impl Course {
             at_work: 0,
             audit: Ok(BTreeSet::new()),
         };
-        while course.audit.is_ok() && course.kills < KILLS {
+        while course.audit.is_ok() && course.goes_on(form) {
             course.kills += 1;
             course.kill(bed, form, dice).await;
             let mut eye = bed.options().connect().await.unwrap();
             course.audit = course.claims.audit::<B>(&mut eye).await;
         }
         course
+    }
+
+    /// For ours until somebody was killed at work; without a transaction until harm is done.
+    fn goes_on(&self, form: Form) -> bool {
+        let is_shown = form == Form::Ours && self.at_work > 0;
+        self.kills < KILLS || (self.kills < MOST_KILLS && !is_shown)
     }
 
     async fn kill<B: Backend>(&mut self, bed: &Bed<B>, form: Form, dice: &mut Dice) {

@@ -21,7 +21,7 @@ const ACCOUNTS: u64 = 10;
 const BALANCE: i64 = 1_000;
 
 /// How long anything may be in the way after a crash.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const DROP_TABLES: &str = "drop table account; drop table transfer";
 

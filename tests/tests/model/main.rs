@@ -48,7 +48,7 @@ const LANES: usize = 2;
 const MIXED_LANES: usize = 1;
 
 /// How long a tree may take; nothing in it waits for long.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// After so many trees every connection is tried.
 const OFTEN: i64 = 200;

@@ -19,7 +19,7 @@ const POOL: u32 = 16;
 
 /// How long a connection may take to be opened or to come back: nothing waits for one but on a
 /// machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// More transactions than lie in each other in any tree.
 const NESTING: usize = 8;

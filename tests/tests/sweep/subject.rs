@@ -12,7 +12,7 @@ use crate::tally::{Found, Wrong, fault};
 use crate::work::{Form, work};
 
 /// How long the next user may take. A fault of ours must not pass as slowness.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The same for plain sqlx, many of whose faults are waits without end.
 pub(crate) const PLAIN_PATIENCE: Duration = Duration::from_secs(3);
