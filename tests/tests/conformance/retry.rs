@@ -60,8 +60,12 @@ async fn count_up<B: Backend>(bed: &Bed<B>) -> Result<(), Error> {
 
 const TASKS: u32 = 12;
 
+/// Whether any of them meet is chance; that many storms, and some have.
+const STORMS: usize = 20;
+
 /// Lets `TASKS` tasks count up at once; gives the number after it and how many gave up.
 async fn storm<B: Backend>(bed: &Arc<Bed<B>>, retry: Retry, tries: &Count) -> (u32, u32) {
+    bed.control("delete from t").await;
     bed.control("insert into t (id, v) values (1, '0')").await;
     let start = Arc::new(Barrier::new(TASKS as usize));
     let mut tasks = JoinSet::new();
@@ -86,9 +90,14 @@ case! {
     y_01 on postgres, mysql;
     "tasks in conflict all succeed in the end, and no update is lost";
     async fn<B>(bed) {
-        let tries = Count::default();
-        assert_eq!(storm(bed, retry(200), &tries).await, (TASKS, 0));
-        assert!(tries.get() > TASKS, "nobody was in conflict: the case shows nothing");
+        for _ in 0..STORMS {
+            let tries = Count::default();
+            assert_eq!(storm(bed, retry(200), &tries).await, (TASKS, 0));
+            if tries.get() > TASKS {
+                return;
+            }
+        }
+        panic!("nobody was in conflict: the case shows nothing");
     }
 }
 
@@ -96,9 +105,14 @@ case! {
     y_01_evil on postgres, mysql;
     "without a second attempt some of the same tasks fail";
     async fn<B>(bed) {
-        let (number, gave_up) = storm(bed, retry(1), &Count::default()).await;
-        assert!(gave_up > 0);
-        assert_eq!(number, TASKS - gave_up);
+        for _ in 0..STORMS {
+            let (number, gave_up) = storm(bed, retry(1), &Count::default()).await;
+            assert_eq!(number, TASKS - gave_up);
+            if gave_up > 0 {
+                return;
+            }
+        }
+        panic!("nobody was in conflict");
     }
 }
 
@@ -280,7 +294,12 @@ case! {
     );
     "a pool that has no connection to give is no conflict";
     async fn<B>(bed) {
-        let held = bed.db.pool().acquire().await.unwrap();
+        // To connect may take longer than the pool is patient.
+        let held = loop {
+            if let Ok(held) = bed.db.pool().acquire().await {
+                break held;
+            }
+        };
         let tries = Count::default();
         let told = bed.db.retrying(retry(5), TransactionOptions::new(), async || {
             tries.again();
