@@ -14,8 +14,11 @@ use tx_tests::{Bed, on_each_database};
 
 use crate::scene::{self, Base, WORK, import, lines, run, serve, states};
 
-/// Longer than heartbeats and other short statements take.
-const SETTLING: Duration = Duration::from_secs(3);
+/// How long a database that is not to be in use may be, for heartbeats and other short statements.
+const SETTLING: Duration = Duration::from_mins(1);
+
+/// The same for one that stays in use until the answer is there.
+const LOOKING: Duration = Duration::from_secs(3);
 
 /// What somebody outside has seen of the database while the API had a request.
 #[derive(Debug, Default)]
@@ -34,7 +37,11 @@ impl Looks {
 
 /// An API that answers a request when somebody has seen that the database is not in use, or is
 /// convinced that it will be until the answer is there.
-async fn watchful<B: Base>(api: &Api, bed: &Arc<Bed<B>>) -> (Server, Arc<Looks>) {
+async fn watchful<B: Base>(
+    api: &Api,
+    bed: &Arc<Bed<B>>,
+    patience: Duration,
+) -> (Server, Arc<Looks>) {
     let looks = Arc::new(Looks::default());
     let (bed, look) = (Arc::clone(bed), Arc::clone(&looks));
     let router = scene::before_each(api, move |_| {
@@ -43,7 +50,7 @@ async fn watchful<B: Base>(api: &Api, bed: &Arc<Bed<B>>) -> (Server, Arc<Looks>)
             look.requests.fetch_add(1, Ordering::Relaxed);
             // Convinced once is enough.
             let patience = match look.in_use.load(Ordering::Relaxed) {
-                0 => SETTLING,
+                0 => patience,
                 _ => Duration::ZERO,
             };
             let deadline = Instant::now() + patience;
@@ -70,7 +77,7 @@ async fn no_transaction_is_open_during_a_call<B: Base>() {
         return;
     };
     let (bed, api) = (Arc::new(bed), Api::new(WORK));
-    let (server, looks) = watchful(&api, &bed).await;
+    let (server, looks) = watchful(&api, &bed, SETTLING).await;
     import(&bed.db, &server, &[Path::Manual, Path::Nightly]).await;
     let (requests, in_use) = looks.counts();
     assert!(requests >= 12, "{looks:?}");
@@ -87,7 +94,7 @@ async fn an_open_transaction_is_seen<B: Base>() {
         return;
     };
     let (bed, api) = (Arc::new(bed), Api::new(WORK));
-    let (server, looks) = watchful(&api, &bed).await;
+    let (server, looks) = watchful(&api, &bed, LOOKING).await;
     let client = Client::guarded(server.address(), 7, &tickets::of(&bed.db));
     let fetched = client.with("carelessly", async |permit| {
         bed.db

@@ -19,7 +19,7 @@ use tx_runtime::Db;
 use tx_tests::{Backend, Bed};
 
 /// What takes longer does not come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long the API works on the report of the first day, unless a test says otherwise.
 pub(crate) const WORK: Duration = Duration::from_millis(20);

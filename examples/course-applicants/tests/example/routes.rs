@@ -14,7 +14,7 @@ use tx_tests::on_each_database;
 
 use crate::stage::{Base, applicants, bed, revisions, service};
 
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_mins(1);
 
 async fn start<B: Base>(bed: &tx_tests::Bed<B>) -> (Server, Clerk) {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -9,7 +9,7 @@ use interest_asset::client::Client;
 use sqlx::Sqlite;
 use tx_tests::Bed;
 
-use crate::scene;
+use crate::scene::{self, STORMS};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_interest-asset");
 
@@ -41,12 +41,30 @@ pub(crate) fn counts(text: &str, variant: &str) -> String {
     line[1..6].join(" ")
 }
 
-/// Without a database URL too, so this is what the first command of the README prints.
+/// What the first command of the README prints, where it has shown all faults.
+async fn storm_with_faults() -> String {
+    for _ in 0..STORMS {
+        // Without a database URL, too.
+        let output = run(&["--accounts", "25"]).await;
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(output.status.success(), "{text}");
+        for right in ["isolated", "one-transaction"] {
+            assert_eq!(counts(&text, right), "25 200 0 0 0", "{text}");
+        }
+        let is_harmed = |wrong: &&str| counts(&text, wrong) != "25 200 0 0 0";
+        if ["no-lock", "lock-released-before-commit"]
+            .iter()
+            .all(is_harmed)
+        {
+            return text;
+        }
+    }
+    panic!("the faults did not show in {STORMS} storms");
+}
+
 #[tokio::test]
 async fn a_storm_prints_one_table() {
-    let output = run(&["--accounts", "25"]).await;
-    let text = String::from_utf8(output.stdout).expect("text");
-    assert!(output.status.success(), "{text}");
+    let text = storm_with_faults().await;
     let heading = text.lines().nth(2).expect("a heading").split_whitespace();
     let heading: Vec<_> = heading.collect();
     assert_eq!(
@@ -54,12 +72,8 @@ async fn a_storm_prints_one_table() {
         "variant accounts requests duplicate rows failed requests lost assets p50 p99",
         "{text}"
     );
-    for right in ["isolated", "one-transaction"] {
-        assert_eq!(counts(&text, right), "25 200 0 0 0", "{text}");
-    }
     for wrong in ["no-lock", "lock-released-before-commit"] {
         assert!(counts(&text, wrong).starts_with("25 200 "), "{text}");
-        assert_ne!(counts(&text, wrong), "25 200 0 0 0", "{text}");
     }
 }
 

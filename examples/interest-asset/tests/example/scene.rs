@@ -16,7 +16,10 @@ use tx_runtime::{Db, LocalLocks};
 use tx_tests::{Backend, Bed};
 
 /// Longer than any request of these tests takes.
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_mins(1);
+
+/// How often a storm is raised until the fault shows: which taps meet is chance.
+pub(crate) const STORMS: usize = 10;
 
 /// A database that the example runs on and the harness knows.
 pub(crate) trait Base: Backend + Store {}

@@ -13,6 +13,12 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+/// What takes longer does not come.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long a server waits for what it has begun: longer than anybody here is patient.
+const GRACE: Duration = Duration::from_mins(2);
+
 /// A server whose requests tell that they have begun, and end when they may.
 struct Slow {
     server: Server,
@@ -51,13 +57,13 @@ async fn what_has_begun_is_answered() {
     let request = tokio::spawn(async move { Client::new(address).send(Method::GET, "/").await });
     begun.acquire().await.expect("never closed").forget();
 
-    let stopping = tokio::spawn(server.stop(Duration::from_secs(15)));
+    let stopping = tokio::spawn(server.stop(GRACE));
     let refused = async {
         while TcpStream::connect(address).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };
-    let refused = timeout(Duration::from_secs(5), refused).await;
+    let refused = timeout(PATIENCE, refused).await;
     refused.expect("nothing new is accepted while the old request is under way");
 
     may_end.add_permits(1);

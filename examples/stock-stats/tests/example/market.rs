@@ -26,7 +26,7 @@ pub(crate) const SECOND: NaiveDate = NaiveDate::from_ymd_opt(2026, 1, 2).expect(
 const POLL: Duration = Duration::from_millis(10);
 
 /// What takes longer does not come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A bed with the example's tables in it; `None` where there is no server.
 pub(crate) async fn bed<B: Base>() -> Option<Bed<B>> {

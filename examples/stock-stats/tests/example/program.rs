@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions as _, Sqlite};
 use tx_tests::{Bed, on_each_database};
 
 use crate::market::{self, Base};
+use crate::trial::TRIALS;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stock-stats");
 
@@ -38,12 +39,32 @@ fn figures<'a>(text: &'a str, variant: &str) -> Vec<&'a str> {
     line[1..].to_vec()
 }
 
+/// What the command has printed that has shown the faults, which are a matter of chance.
+async fn trial_with_faults() -> String {
+    for _ in 0..TRIALS {
+        let text = trial().await;
+        if figures(&text, "overlapping")[3] != "0" && figures(&text, "in-one-transaction")[2] != "0"
+        {
+            return text;
+        }
+    }
+    panic!("the faults did not show in {TRIALS} trials");
+}
+
 /// Without a database URL too, so this is what the command of the README prints.
-#[tokio::test]
-async fn a_trial_prints_one_table() {
+async fn trial() -> String {
     let output = run(&["--days", "20", "--refreshes", "2", "--seed", "7"]).await;
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{text}");
+    assert_eq!(figures(&text, "grouped"), ["20", "40", "0", "0", "0", "0"]);
+    let in_one = figures(&text, "in-one-transaction");
+    assert_eq!(in_one[3..], ["0", "0", "0"], "{text}");
+    text
+}
+
+#[tokio::test]
+async fn a_trial_prints_one_table() {
+    let text = trial_with_faults().await;
     let mut lines = text.lines();
     let first = lines.next().expect("a line");
     assert_eq!(
@@ -55,11 +76,6 @@ async fn a_trial_prints_one_table() {
         heading.collect::<Vec<_>>().join(" "),
         "variant days refreshes failed runs closed days overwritten wrong rows untrue successes"
     );
-    assert_eq!(figures(&text, "grouped"), ["20", "40", "0", "0", "0", "0"]);
-    assert_ne!(figures(&text, "overlapping")[3], "0", "{text}");
-    let in_one = figures(&text, "in-one-transaction");
-    assert_ne!(in_one[2], "0", "{text}");
-    assert_eq!(in_one[3..], ["0", "0", "0"], "{text}");
 }
 
 async fn a_killed_batch_is_rolled_back_and_overtaken<B: Base>() {

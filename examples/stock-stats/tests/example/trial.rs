@@ -14,6 +14,21 @@ const SIZE: Size = Size {
     users: 20,
 };
 
+/// How often a trial is held until the fault shows: who comes first at a midnight is chance, and on
+/// a busy machine it can be the same every time.
+pub(crate) const TRIALS: usize = 10;
+
+/// Holds trials until one is as `shows` says, and gives it.
+async fn until<B: Base>(bed: &Bed<B>, variant: Variant, shows: impl Fn(&Report) -> bool) -> Report {
+    for _ in 0..TRIALS {
+        let report = trial(bed, variant).await;
+        if shows(&report) {
+            return report;
+        }
+    }
+    panic!("{variant}: the fault did not show in {TRIALS} trials");
+}
+
 async fn trial<B: Base>(bed: &Bed<B>, variant: Variant) -> Report {
     let servers = [
         market::server(bed, variant),
@@ -46,8 +61,8 @@ async fn overlapping_batches_show_the_fault<B: Base>() {
     let Some(bed) = market::bed::<B>().await else {
         return;
     };
-    let report = trial(&bed, Variant::Overlapping).await;
-    assert!(report.overwritten_days > 0, "{report:?}");
+    let overwrites = |report: &Report| report.overwritten_days > 0;
+    let report = until(&bed, Variant::Overlapping, overwrites).await;
     assert!(report.wrong_rows >= report.overwritten_days, "{report:?}");
     assert_eq!(
         report.untrue_successes, report.overwritten_days,
@@ -62,12 +77,15 @@ async fn one_transaction_shows_the_fault<B: Base>() {
     let Some(bed) = market::bed::<B>().await else {
         return;
     };
-    let report = trial(&bed, Variant::InOneTransaction).await;
     if B::SERVER {
-        assert!(report.overwritten_days > 0, "{report:?}");
+        let overwrites = |report: &Report| report.overwritten_days > 0;
+        until(&bed, Variant::InOneTransaction, overwrites).await;
     } else {
-        assert_eq!(report.overwritten_days, 0, "{report:?}");
-        assert!(report.failed_runs > 0, "{report:?}");
+        let fails = |report: &Report| {
+            assert_eq!(report.overwritten_days, 0, "{report:?}");
+            report.failed_runs > 0
+        };
+        until(&bed, Variant::InOneTransaction, fails).await;
     }
     bed.finish().await;
 }
