@@ -220,10 +220,8 @@ impl Course {
         };
         let wanted = killed.max(next.requested)..ended;
         // A process that is stopped while it has the one write lock of SQLite stops all.
-        let stood_still: Duration = match B::SERVER {
-            true => Duration::ZERO,
-            false => self.stops.iter().map(|stop| overlap(stop, &wanted)).sum(),
-        };
+        let stops: &[_] = if B::SERVER { &[] } else { &self.stops };
+        let stood_still = stops.iter().map(|stop| overlap(stop, &wanted)).sum();
         span(&wanted).saturating_sub(stood_still)
     }
 
