@@ -171,6 +171,7 @@ impl Frame {
     }
 
     /// The innermost scope of `db` from this frame outwards.
+    #[inline]
     pub(crate) fn find(&self, db: DbId) -> Option<Found<'_>> {
         self.outwards().find_map(|frame| match &frame.link {
             Link::Scope(scope) if scope.db != db => None,
@@ -180,6 +181,13 @@ impl Frame {
             }),
             Link::Lock(_) => None,
         })
+    }
+
+    /// Whether a lock was asked for around this frame.
+    #[inline]
+    pub(crate) fn is_under_lock(&self) -> bool {
+        self.outwards()
+            .any(|frame| matches!(frame.link, Link::Lock(_)))
     }
 
     /// The locks that were asked for around this frame, innermost first. What runs here is to be
@@ -230,6 +238,7 @@ impl Frame {
         open.into_iter().map(|it| it.transaction).collect()
     }
 
+    #[inline]
     fn outwards(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |frame| frame.parent.as_deref())
     }
@@ -266,10 +275,10 @@ pub(crate) fn open_transactions() -> Vec<Open> {
     })
 }
 
-/// Looks at the chain of the running future.
-pub(crate) fn current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
-    let frame = CHAIN.try_with(Arc::clone).ok();
-    look(frame.as_deref())
+/// Looks at the chain of the running future; without changing it, since it is borrowed meanwhile.
+pub(crate) fn current<T>(look: impl Fn(Option<&Frame>) -> T) -> T {
+    let looked = CHAIN.try_with(|frame| look(Some(frame)));
+    looked.unwrap_or_else(|_| look(None))
 }
 
 /// Awaits a lock, and says meanwhile of all connections of the chain that it does.

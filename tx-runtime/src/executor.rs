@@ -27,7 +27,7 @@ macro_rules! execute_through_target {
             {
                 let query = Prepared::of(query);
                 self.target()
-                    .run(query, Want::Summary, |answer| Ok(answer.summary))
+                    .run(query, Want::Summary, |answer| Ok(answer.summary()))
             }
 
             fn fetch_many<'e, 'q: 'e, E>(
@@ -59,7 +59,7 @@ macro_rules! execute_through_target {
             {
                 let query = Prepared::of(query);
                 self.target()
-                    .run(query, Want::AllRows, |answer| Ok(answer.rows))
+                    .run(query, Want::AllRows, |answer| Ok(answer.all_rows().0))
             }
 
             fn fetch_one<'e, 'q: 'e, E>(
@@ -72,7 +72,7 @@ macro_rules! execute_through_target {
             {
                 let query = Prepared::of(query);
                 self.target().run(query, Want::FirstRow, |answer| {
-                    answer.first.ok_or(sqlx::Error::RowNotFound)
+                    answer.first_row().ok_or(sqlx::Error::RowNotFound)
                 })
             }
 
@@ -86,7 +86,7 @@ macro_rules! execute_through_target {
             {
                 let query = Prepared::of(query);
                 self.target()
-                    .run(query, Want::FirstRow, |answer| Ok(answer.first))
+                    .run(query, Want::FirstRow, |answer| Ok(answer.first_row()))
             }
 
             fn prepare_with<'e>(

@@ -58,6 +58,7 @@ impl Journal {
     }
 
     /// What is done now is done for this transaction.
+    #[inline]
     pub(crate) fn enter(&self) -> Option<Entered<'_>> {
         // To enter one that nobody listens to costs something all the same.
         (!self.span.is_disabled()).then(|| self.span.enter())
@@ -95,6 +96,19 @@ impl Journal {
         self.tell(moment, savepoint, None);
     }
 
+    /// A statement of the body is about to be sent.
+    #[inline]
+    pub(crate) fn before_statement(&mut self) {
+        self.check_idle();
+        self.statements += 1;
+    }
+
+    /// It has succeeded.
+    #[inline]
+    pub(crate) fn after_statement(&mut self) {
+        self.note_idle();
+    }
+
     /// `ended`: how, if the transaction is over by it.
     pub(crate) fn after(
         &mut self,
@@ -115,7 +129,7 @@ impl Journal {
             self.tell(moment, savepoint, failure);
         }
         let Some(completion) = ended else {
-            self.idle_since = self.watch.idle.map(|_| Instant::now());
+            self.note_idle();
             return;
         };
         if !matches!(act, Act::Begin | Act::Commit | Act::RollBack) {
@@ -146,6 +160,12 @@ impl Journal {
         });
     }
 
+    #[inline]
+    fn note_idle(&mut self) {
+        self.idle_since = self.watch.idle.map(|_| Instant::now());
+    }
+
+    #[inline]
     fn check_idle(&mut self) {
         let (Some(since), Some(limit)) = (self.idle_since.take(), self.watch.idle) else {
             return;

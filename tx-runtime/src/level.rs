@@ -104,11 +104,13 @@ impl Level {
         self.read_only && self.parent.as_ref().is_some_and(|parent| !parent.read_only)
     }
 
+    #[inline]
     pub(crate) fn is_root(&self) -> bool {
         self.parent.is_none()
     }
 
     /// This level and those around it, innermost first.
+    #[inline]
     pub(crate) fn outwards(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
         std::iter::successors(Some(self), |level| level.parent.as_ref())
     }
@@ -238,6 +240,16 @@ impl Level {
                 function: ended.site,
             }),
         }
+    }
+
+    /// Whether [`check`](Self::check) has nothing to say.
+    #[inline]
+    pub(crate) fn is_sound(self: &Arc<Self>) -> bool {
+        self.outwards().all(|level| {
+            level.end.get().is_none()
+                && level.doom.get().is_none()
+                && level.deadline.is_none_or(|deadline| !deadline.has_passed())
+        })
     }
 
     /// Refuses whatever `function` wants to do if the level has ended or is doomed.

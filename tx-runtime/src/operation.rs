@@ -1,6 +1,5 @@
 //! What is done on a connection, one thing at a time.
 
-use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -123,6 +122,24 @@ pub(crate) struct Report<DB: Dialect> {
 }
 
 impl<DB: Dialect> Report<DB> {
+    pub(crate) fn success(answer: Answer<DB>) -> Self {
+        Self {
+            result: Ok(answer),
+            failure: None,
+            completion: None,
+        }
+    }
+
+    /// Of a statement on the connection of `lease`.
+    pub(crate) async fn failed_statement(lease: &mut Lease<DB>, error: sqlx::Error) -> Self {
+        let failure = Failure::confirmed::<DB>(&error, lease.use_connection()).await;
+        Self {
+            result: Err(error),
+            failure: Some(failure),
+            completion: None,
+        }
+    }
+
     pub(crate) fn is_connection_lost(&self) -> bool {
         matches!(&self.failure, Some(failure) if failure.fault == Fault::Connection)
     }
@@ -134,7 +151,7 @@ pub(crate) async fn operate<DB: Dialect>(
     operation: Operation<DB>,
 ) -> Report<DB> {
     match operation {
-        Operation::Run(query, want) => run(lease, query, want).await.1,
+        Operation::Run(query, want) => run(lease, query, want).await,
         Operation::Stream(query, rows) => Report {
             failure: rows.read(lease.use_connection(), query).await,
             result: Ok(Answer::default()),
@@ -167,25 +184,11 @@ pub(crate) async fn operate<DB: Dialect>(
     }
 }
 
-/// Runs a statement on a connection, and gives that back.
-pub(crate) async fn run<DB: Dialect, L: DerefMut<Target = Lease<DB>>>(
-    mut lease: L,
-    query: Prepared<DB>,
-    want: Want,
-) -> (L, Report<DB>) {
-    let connection = lease.use_connection();
-    let result = statement::run::<DB>(connection, query, want).await;
-    let failure = match &result {
-        Ok(_) => None,
-        // In a box, so that statements, which seldom fail, have no room for it.
-        Err(error) => Some(Box::pin(Failure::confirmed::<DB>(error, connection)).await),
-    };
-    let report = Report {
-        result,
-        failure,
-        completion: None,
-    };
-    (lease, report)
+async fn run<DB: Dialect>(lease: &mut Lease<DB>, query: Prepared<DB>, want: Want) -> Report<DB> {
+    match statement::run::<DB>(lease.use_connection(), query, want).await {
+        Ok(answer) => Report::success(answer),
+        Err(error) => Report::failed_statement(lease, error).await,
+    }
 }
 
 async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result<(), sqlx::Error> {

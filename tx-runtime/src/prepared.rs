@@ -9,7 +9,8 @@ use sqlx::{Database, Execute, SqlStr};
 pub struct Prepared<DB: Database> {
     sql: SqlStr,
     arguments: Option<Result<Option<DB::Arguments>, BoxDynError>>,
-    statement: Option<DB::Statement>,
+    /// In a box, since few have one and every statement is moved about.
+    statement: Option<Box<DB::Statement>>,
     persistent: bool,
 }
 
@@ -17,7 +18,7 @@ impl<DB: Database> Prepared<DB> {
     pub(crate) fn of<'q>(mut query: impl Execute<'q, DB>) -> Self {
         // `Execute::sql` consumes the query, so it comes last.
         let arguments = Some(query.take_arguments());
-        let statement = query.statement().cloned();
+        let statement = query.statement().map(|it| Box::new(it.clone()));
         let persistent = query.persistent();
         Self {
             sql: query.sql(),
@@ -38,7 +39,7 @@ impl<DB: Database> Execute<'static, DB> for Prepared<DB> {
     }
 
     fn statement(&self) -> Option<&DB::Statement> {
-        self.statement.as_ref()
+        self.statement.as_deref()
     }
 
     fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, BoxDynError> {

@@ -4,14 +4,15 @@
 //! memory that goes on to the next operation and to the next transaction, so that it allocates
 //! nothing of its own.
 
-use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll, ready};
 
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::dialect::Dialect;
 use crate::lease::Lease;
-use crate::operation::{Operation, Report, Task, operate, run};
+use crate::operation::{Operation, Report, Task, operate};
+use crate::prepared::Prepared;
+use crate::statement::{self, Want};
 
 /// A session, running or spent.
 pub(crate) struct Session<DB: Dialect> {
@@ -36,21 +37,33 @@ impl<DB: Dialect> Session<DB> {
             others: Memory(None),
         });
         let seat = session.seat.get_or_insert_with(|| Seat(Box::default()));
-        *seat.0 = Some(lease);
+        seat.0.lease = Some(lease);
         session
     }
 
     /// Hands in the next operation; [`poll`](Self::poll) runs it.
     pub(crate) fn hand_in(&mut self, operation: Operation<DB>) {
-        let seat = self.seat.take().expect("an idle session has its seat");
-        self.under_way = Some(Kind::of(&operation));
         match operation {
-            Operation::Run(query, want) => self.statements.hold(run(seat, query, want)),
-            operation => self.others.hold(other(seat, operation)),
+            Operation::Run(query, want) => self.run(query, want),
+            operation => {
+                self.under_way = Some(Kind::of(&operation));
+                let seat = self.seat.take().expect(AT_HOME);
+                self.others.hold(other(seat, operation));
+            }
         }
     }
 
+    /// Hands in a statement.
+    #[inline]
+    pub(crate) fn run(&mut self, query: Prepared<DB>, want: Want) {
+        self.under_way = Some(Kind::Statement);
+        let mut seat = self.seat.take().expect(AT_HOME);
+        seat.0.statement = Some((query, want));
+        self.statements.hold(statement(seat));
+    }
+
     /// Runs the operation under way.
+    #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Report<DB>> {
         let Some(kind) = self.under_way else {
             return Poll::Pending;
@@ -73,26 +86,55 @@ impl<DB: Dialect> Session<DB> {
 
     /// The connection, after the last operation.
     pub(crate) fn leave(&mut self) -> Option<Lease<DB>> {
-        self.seat.as_mut().and_then(|seat| seat.0.take())
+        self.seat.as_mut().and_then(|seat| seat.0.lease.take())
     }
 }
 
 /// Where a connection sits, whichever operation has it.
-struct Seat<DB: Dialect>(Box<Option<Lease<DB>>>);
+struct Seat<DB: Dialect>(Box<Place<DB>>);
 
-const SEATED: &str = "a session that goes on has its connection";
+struct Place<DB: Dialect> {
+    lease: Option<Lease<DB>>,
+    /// What is to be run next. Here, it is moved once; in a future, whenever that is.
+    statement: Option<(Prepared<DB>, Want)>,
+}
 
-impl<DB: Dialect> Deref for Seat<DB> {
-    type Target = Lease<DB>;
-
-    fn deref(&self) -> &Lease<DB> {
-        self.0.as_ref().as_ref().expect(SEATED)
+impl<DB: Dialect> Default for Place<DB> {
+    fn default() -> Self {
+        Self {
+            lease: None,
+            statement: None,
+        }
     }
 }
 
-impl<DB: Dialect> DerefMut for Seat<DB> {
-    fn deref_mut(&mut self) -> &mut Lease<DB> {
-        self.0.as_mut().as_mut().expect(SEATED)
+const AT_HOME: &str = "an idle session has its seat";
+
+const SEATED: &str = "a session that goes on has its connection";
+
+impl<DB: Dialect> Seat<DB> {
+    fn lease(&mut self) -> &mut Lease<DB> {
+        self.0.lease.as_mut().expect(SEATED)
+    }
+}
+
+/// Runs the statement that waits at the seat.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` has room for its arguments twice"
+)]
+fn statement<DB: Dialect>(
+    mut seat: Seat<DB>,
+) -> impl Future<Output = (Seat<DB>, Report<DB>)> + Send + 'static {
+    async move {
+        let (query, want) = seat.0.statement.take().expect("there is one");
+        let connection = seat.lease().use_connection();
+        let result = statement::run::<DB>(connection, query, want).await;
+        let report = match result {
+            Ok(answer) => Report::success(answer),
+            Err(error) => Box::pin(Report::failed_statement(seat.lease(), error)).await,
+        };
+        (seat, report)
     }
 }
 
@@ -100,7 +142,7 @@ async fn other<DB: Dialect>(
     mut seat: Seat<DB>,
     operation: Operation<DB>,
 ) -> (Seat<DB>, Report<DB>) {
-    let report = operate(&mut seat, operation).await;
+    let report = operate(seat.lease(), operation).await;
     (seat, report)
 }
 

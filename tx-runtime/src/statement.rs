@@ -1,11 +1,14 @@
 //! Running one statement on a connection, and what its failure means.
 
-use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
 use sqlx::{Database, Either};
 
 use crate::cause::{Cause, CauseKind};
-use crate::dialect::{Dialect, Fault};
+use crate::dialect::{Dialect, Fault, Step};
 use crate::prepared::Prepared;
 
 /// How much of a statement's result its caller wants.
@@ -16,19 +19,52 @@ pub(crate) enum Want {
     AllRows,
 }
 
-/// What was wanted of a statement's result; the rest was read and let go.
-pub(crate) struct Answer<DB: Database> {
-    pub(crate) summary: DB::QueryResult,
-    pub(crate) first: Option<DB::Row>,
-    pub(crate) rows: Vec<DB::Row>,
+/// What was wanted of a statement's result; the rest is read and let go.
+pub(crate) enum Answer<DB: Database> {
+    Summary(DB::QueryResult),
+    FirstRow(Option<DB::Row>),
+    AllRows(Vec<DB::Row>, DB::QueryResult),
 }
 
 impl<DB: Database> Default for Answer<DB> {
     fn default() -> Self {
-        Self {
-            summary: DB::QueryResult::default(),
-            first: None,
-            rows: Vec::new(),
+        Self::Summary(DB::QueryResult::default())
+    }
+}
+
+impl<DB: Database> Answer<DB> {
+    #[inline]
+    pub(crate) fn summary(self) -> DB::QueryResult {
+        match self {
+            Self::Summary(summary) | Self::AllRows(_, summary) => summary,
+            Self::FirstRow(_) => DB::QueryResult::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn first_row(self) -> Option<DB::Row> {
+        match self {
+            Self::Summary(_) => None,
+            Self::FirstRow(row) => row,
+            Self::AllRows(rows, _) => rows.into_iter().next(),
+        }
+    }
+
+    pub(crate) fn all_rows(self) -> (Vec<DB::Row>, DB::QueryResult) {
+        match self {
+            Self::Summary(summary) => (Vec::new(), summary),
+            Self::FirstRow(row) => (Vec::from_iter(row), DB::QueryResult::default()),
+            Self::AllRows(rows, summary) => (rows, summary),
+        }
+    }
+
+    /// Keeps of what the database sends what is wanted.
+    #[inline]
+    fn take(&mut self, step: Either<DB::QueryResult, DB::Row>) {
+        match (self, step) {
+            (Self::Summary(sum) | Self::AllRows(_, sum), Either::Left(more)) => sum.extend([more]),
+            (Self::AllRows(rows, _), Either::Right(row)) => rows.push(row),
+            _ => {}
         }
     }
 }
@@ -73,25 +109,39 @@ pub(crate) fn run<DB: Dialect>(
     connection: &mut DB::Connection,
     query: Prepared<DB>,
     want: Want,
-) -> impl Future<Output = Result<Answer<DB>, sqlx::Error>> + Send {
-    let called = match want {
-        Want::FirstRow => Either::Left(DB::fetch_optional(connection, query)),
-        Want::Summary | Want::AllRows => Either::Right(DB::fetch_many(connection, query)),
-    };
-    async move {
-        let mut answer = Answer::<DB>::default();
-        match called {
-            Either::Left(first) => answer.first = first.await?,
-            Either::Right(mut steps) => {
-                while let Some(step) = poll_fn(|cx| steps.as_mut().poll_next(cx)).await {
-                    match step? {
-                        Either::Left(summary) => answer.summary.extend([summary]),
-                        Either::Right(row) if want == Want::AllRows => answer.rows.push(row),
-                        Either::Right(_) => {}
-                    }
-                }
-            }
+) -> Running<'_, DB> {
+    match want {
+        Want::FirstRow => Running::Once(DB::fetch_optional(connection, query)),
+        Want::Summary => Running::Steps(DB::fetch_many(connection, query), Answer::default()),
+        Want::AllRows => {
+            let nothing = Answer::AllRows(Vec::new(), DB::QueryResult::default());
+            Running::Steps(DB::fetch_many(connection, query), nothing)
         }
-        Ok(answer)
+    }
+}
+
+/// A statement that is being run.
+pub(crate) enum Running<'c, DB: Dialect> {
+    Once(BoxFuture<'c, Result<Option<DB::Row>, sqlx::Error>>),
+    Steps(BoxStream<'c, Step<DB>>, Answer<DB>),
+}
+
+/// Nothing in it is pinned in place.
+impl<DB: Dialect> Unpin for Running<'_, DB> {}
+
+impl<DB: Dialect> Future for Running<'_, DB> {
+    type Output = Result<Answer<DB>, sqlx::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Once(row) => row.as_mut().poll(cx).map_ok(Answer::FirstRow),
+            Self::Steps(steps, answer) => loop {
+                match ready!(steps.as_mut().poll_next(cx)) {
+                    Some(step) => answer.take(step?),
+                    None => return Poll::Ready(Ok(std::mem::take(answer))),
+                }
+            },
+        }
     }
 }

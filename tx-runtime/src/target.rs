@@ -31,15 +31,13 @@ pub(crate) enum Target<DB: Dialect> {
 
 impl<DB: Dialect> Target<DB> {
     /// Where a statement goes whose code has `frame` as its innermost chain entry.
+    #[inline]
     pub(crate) fn of(source: &Arc<Source<DB>>, frame: Option<&Frame>) -> Self {
-        let found = frame.and_then(|frame| frame.find(source.id()));
-        match found.filter(|found| !found.scope.is_outside()) {
-            Some(found) => match Position::of(found.scope) {
-                Some(position) => {
-                    let locks = frame.map_or_else(Vec::new, Frame::asked_for);
-                    Self::Transaction(position.under(locks))
-                }
-                None => Self::autocommit(source, frame, found.scope.site),
+        let found = frame.and_then(|frame| Some((frame, frame.find(source.id())?)));
+        match found.filter(|(_, found)| !found.scope.is_outside()) {
+            Some((frame, found)) => match Position::under(found.scope, frame) {
+                Some(position) => Self::Transaction(position),
+                None => Self::autocommit(source, Some(frame), found.scope.site),
             },
             None if source.settings().autocommit_outside_scopes => {
                 Self::autocommit(source, frame, Site::OUTSIDE)
@@ -48,6 +46,7 @@ impl<DB: Dialect> Target<DB> {
         }
     }
 
+    #[cold]
     fn autocommit(source: &Arc<Source<DB>>, frame: Option<&Frame>, function: Site) -> Self {
         Self::Autocommit(Autocommit {
             source: Arc::clone(source),
@@ -65,7 +64,7 @@ impl<DB: Dialect> Target<DB> {
         self,
         query: Prepared<DB>,
         want: Want,
-        pick: Pick<DB, T>,
+        pick: impl Pick<DB, T>,
     ) -> BoxFuture<'static, Result<T, sqlx::Error>> {
         if let Some(error) = self.refusal(query.text()) {
             return Box::pin(std::future::ready(Err(error.into_statement_error())));
@@ -166,28 +165,42 @@ impl<DB: Dialect> Target<DB> {
 }
 
 /// What a caller wants of an answer.
-type Pick<DB, T> = fn(Answer<DB>) -> Result<T, sqlx::Error>;
+pub(crate) trait Pick<DB: Dialect, T>:
+    FnOnce(Answer<DB>) -> Result<T, sqlx::Error> + Send + 'static
+{
+}
 
-async fn run_begun<DB: Dialect, T>(
+impl<DB: Dialect, T, F> Pick<DB, T> for F where
+    F: FnOnce(Answer<DB>) -> Result<T, sqlx::Error> + Send + 'static
+{
+}
+
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` has room for its arguments twice"
+)]
+fn run_begun<DB: Dialect, T: Send>(
     position: Position<DB>,
     query: Prepared<DB>,
     want: Want,
-    pick: Pick<DB, T>,
-) -> Result<T, sqlx::Error> {
-    let operation = Operation::Run(query, want);
-    if let Some(mut wire) = position.ready_now() {
-        let (level, function) = (Arc::clone(&position.level), position.function);
-        wire.start(wire::Step::Statement { level, function }, operation)?;
-        return pick(poll_fn(|cx| wire.advance(cx)).await?);
+    pick: impl Pick<DB, T>,
+) -> impl Future<Output = Result<T, sqlx::Error>> + Send {
+    async move {
+        if let Some(mut wire) = position.ready_now() {
+            let (level, function) = (Arc::clone(&position.level), position.function);
+            wire.start_statement(level, function, query, want)?;
+            return pick(poll_fn(|cx| wire.advance(cx)).await?);
+        }
+        let operation = Operation::Run(query, want);
+        // Somebody else has its turn, or a savepoint or lock comes first.
+        Box::pin(run_in_turn(position, operation, pick)).await
     }
-    // Somebody else has its turn, or a savepoint or lock comes first.
-    Box::pin(run_in_turn(position, operation, pick)).await
 }
 
 async fn run_in_turn<DB: Dialect, T>(
     position: Position<DB>,
     operation: Operation<DB>,
-    pick: Pick<DB, T>,
+    pick: impl Pick<DB, T>,
 ) -> Result<T, sqlx::Error> {
     let Position {
         transaction,

@@ -20,10 +20,11 @@ use crate::lease::Lease;
 use crate::level::Level;
 use crate::lock::Held;
 use crate::operation::{Operation, Report, Task};
+use crate::prepared::Prepared;
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::site::Site;
-use crate::statement::{Answer, Failure};
+use crate::statement::{Answer, Failure, Want};
 
 /// The state of one transaction's connection, behind the transaction's async mutex.
 pub(crate) struct Wire<DB: Dialect> {
@@ -193,17 +194,27 @@ impl<DB: Dialect> Wire<DB> {
         step: Step<DB>,
         operation: Operation<DB>,
     ) -> Result<(), sqlx::Error> {
-        match (&self.line, &mut self.session) {
-            (Line::Idle, Some(session)) => {
-                self.journal.before(step.act(operation.is_the_bodys()));
-                session.hand_in(operation);
-                self.line = Line::Busy(step);
-                Ok(())
-            }
-            // The connection was lost earlier, which doomed the transaction; what comes here
-            // was asked for at that very moment.
-            _ => Err(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into())),
-        }
+        let session = idle(&self.line, &mut self.session)?;
+        self.journal.before(step.act(operation.is_the_bodys()));
+        session.hand_in(operation);
+        self.line = Line::Busy(step);
+        Ok(())
+    }
+
+    /// As [`start`](Self::start), for a statement of the body.
+    #[inline]
+    pub(crate) fn start_statement(
+        &mut self,
+        level: Arc<Level>,
+        function: Site,
+        query: Prepared<DB>,
+        want: Want,
+    ) -> Result<(), sqlx::Error> {
+        let session = idle(&self.line, &mut self.session)?;
+        self.journal.before_statement();
+        session.run(query, want);
+        self.line = Line::Busy(Step::Statement { level, function });
+        Ok(())
     }
 
     /// What is on record of the transaction.
@@ -249,6 +260,7 @@ impl<DB: Dialect> Wire<DB> {
     }
 
     /// Moves the operation under way forward; no stream, unless its consumer looks after itself.
+    #[inline]
     pub(crate) fn advance(
         &mut self,
         cx: &mut Context<'_>,
@@ -263,7 +275,13 @@ impl<DB: Dialect> Wire<DB> {
             completion,
         } = ready!(session.poll(cx));
         drop(entered);
-        self.complete(result.as_ref().err(), failure, completion);
+        match &self.line {
+            Line::Busy(Step::Statement { .. }) if result.is_ok() => {
+                self.line = Line::Idle;
+                self.journal.after_statement();
+            }
+            _ => self.complete(result.as_ref().err(), failure, completion),
+        }
         Poll::Ready(result)
     }
 
@@ -378,6 +396,19 @@ impl<DB: Dialect> Wire<DB> {
         {
             self.savepoints.truncate(position);
         }
+    }
+}
+
+/// The session of a line that is idle.
+fn idle<'a, DB: Dialect>(
+    line: &Line<DB>,
+    session: &'a mut Option<Session<DB>>,
+) -> Result<&'a mut Session<DB>, sqlx::Error> {
+    match (line, session) {
+        (Line::Idle, Some(session)) => Ok(session),
+        // The connection was lost earlier, which doomed the transaction; what comes here was
+        // asked for at that very moment.
+        _ => Err(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into())),
     }
 }
 

@@ -150,9 +150,12 @@ fn after_dollar_quoted(sql: &str) -> &str {
 
 fn starts_with_control(sql: &str) -> bool {
     // Nearly every statement is SELECT, INSERT, UPDATE or DELETE; their first letters tell.
-    if let [b's' | b'S', b'e' | b'E', b'l' | b'L', ..]
-    | [b'i' | b'I' | b'u' | b'U' | b'd' | b'D', ..] = sql.as_bytes()
-    {
+    let is_plain = match sql.as_bytes() {
+        [b's' | b'S', _, third, ..] => third.eq_ignore_ascii_case(&b'l'),
+        [first, ..] => matches!(first.to_ascii_lowercase(), b'i' | b'u' | b'd'),
+        [] => true,
+    };
+    if is_plain {
         return false;
     }
     let mut words = Words::of(sql);

@@ -122,6 +122,7 @@ impl Adopted {
         self.changed.notified()
     }
 
+    #[inline]
     pub(crate) fn is_settled(&self) -> bool {
         !self.unsettled.load(Ordering::Acquire)
     }

@@ -24,6 +24,7 @@ pub(crate) struct Position<DB: Dialect> {
 
 impl<DB: Dialect> Position<DB> {
     /// The position that a chain entry stands for, if it is in a transaction.
+    #[inline]
     pub(crate) fn of(scope: &ScopeLink) -> Option<Self> {
         let Ground::Transaction { transaction, level } = &scope.ground else {
             return None;
@@ -36,11 +37,16 @@ impl<DB: Dialect> Position<DB> {
         })
     }
 
-    /// The position of statements under `locks`, which go over to the transaction: it may have
-    /// begun before they were taken.
-    pub(crate) fn under(self, locks: Vec<Arc<Held>>) -> Self {
-        self.transaction.adopt(&locks);
-        Self { locks, ..self }
+    /// As [`of`](Self::of), for statements whose chain ends in `frame`. The locks that were asked
+    /// for around it go over to the transaction, which may have begun before they were taken.
+    #[inline]
+    pub(crate) fn under(scope: &ScopeLink, frame: &Frame) -> Option<Self> {
+        let mut position = Self::of(scope)?;
+        if frame.is_under_lock() {
+            position.locks = frame.asked_for();
+            position.transaction.adopt(&position.locks);
+        }
+        Some(position)
     }
 
     /// The position of a chain that ends in `frame`, if it is in a transaction of `source`.
@@ -51,11 +57,11 @@ impl<DB: Dialect> Position<DB> {
 
     /// The wire, if a statement could be sent this moment.
     pub(crate) fn ready_now(&self) -> Option<Turn<'_, DB>> {
-        self.transaction
-            .ready_now(&self.level, self.function, &self.locks)
+        self.transaction.ready_now(&self.level, &self.locks)
     }
 }
 
+#[inline]
 fn of_type<DB: Dialect>(transaction: &Arc<dyn Physical>) -> Option<Arc<Transaction<DB>>> {
     let any: Arc<dyn Any + Send + Sync> = Arc::<dyn Physical>::clone(transaction);
     any.downcast().ok()

@@ -109,16 +109,12 @@ async fn deliver<DB: Dialect>(
         lease.mark_clean();
     }
     drop(lease);
-    let answer = answer?;
-    let rows = answer
-        .rows
-        .iter()
-        .map(DB::cells)
-        .collect::<Result<_, _>>()?;
+    let (rows, summary) = answer?.all_rows();
+    let rows = rows.iter().map(DB::cells).collect::<Result<_, _>>()?;
     drop(witness);
     Ok(Said {
         rows,
-        changed: DB::changed(&answer.summary),
+        changed: DB::changed(&summary),
     })
 }
 

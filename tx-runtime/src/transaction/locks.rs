@@ -96,7 +96,9 @@ impl<DB: Dialect> Transaction<DB> {
     /// Whether the transaction is prepared for all its locks, those of the next statement among
     /// them: it may have let go of these since that statement was written.
     pub(super) fn is_settled_under(&self, locks: &[Arc<Held>]) -> bool {
-        self.adopt(locks);
+        if !locks.is_empty() {
+            self.adopt(locks);
+        }
         self.adopted.is_settled()
     }
 

@@ -30,10 +30,10 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     /// As [`ready`](Self::ready), if it takes no waiting and no message.
+    #[inline]
     pub(crate) fn ready_now(
         &self,
         level: &Arc<Level>,
-        function: Site,
         locks: &[Arc<Held>],
     ) -> Option<Turn<'_, DB>> {
         let wire = self.wire.try_lock().ok()?;
@@ -44,7 +44,7 @@ impl<DB: Dialect> Transaction<DB> {
         let ready = at_level
             && wire.is_idle()
             && !self.is_to_be_bound()
-            && level.check(function).is_ok()
+            && level.is_sound()
             && self.is_settled_under(locks);
         ready.then_some(wire)
     }
