@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio_util::either::Either;
+
 use crate::dialect::Dialect;
 use crate::identity::DbId;
 use crate::lease::Lease;
@@ -15,14 +17,24 @@ use crate::lock::Held;
 ///
 /// While another branch of the chain has the lock's connection, the pool may have no other one
 /// to give before the lock opens, and the lock may open no sooner than this work has ended.
-pub(crate) async fn lease<DB: Dialect, E>(
+pub(crate) fn lease<DB: Dialect, E>(
+    db: DbId,
+    locks: &[Arc<Held>],
+    pool: impl Future<Output = Result<Lease<DB>, E>>,
+) -> impl Future<Output = Result<Lease<DB>, E>> {
+    if locks.is_empty() {
+        Either::Left(pool)
+    } else {
+        // In a box, so that all those who are under no lock have no room for it.
+        Either::Right(Box::pin(lent_or_pooled(db, locks, pool)))
+    }
+}
+
+async fn lent_or_pooled<DB: Dialect, E>(
     db: DbId,
     locks: &[Arc<Held>],
     pool: impl Future<Output = Result<Lease<DB>, E>>,
 ) -> Result<Lease<DB>, E> {
-    if locks.is_empty() {
-        return pool.await;
-    }
     let mut pool = pin!(pool);
     loop {
         if let Some(lease) = lent(db, locks) {
