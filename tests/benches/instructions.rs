@@ -1,6 +1,6 @@
 //! Instructions of scopes and statements beside hand-written sqlx, on SQLite in memory.
 //!
-//! `cargo bench -p tx-tests --bench instructions`; needs valgrind. The program runs itself
+//! `cargo bench -p tx-tests --bench instructions`; needs valgrind, on Linux. The program runs itself
 //! under callgrind with two numbers of repetitions, and the difference is what one costs,
 //! both of the caller's thread and of SQLite's worker thread.
 
@@ -12,6 +12,9 @@ use tx_runtime::{Db, Error};
 
 const FEW: u64 = 500;
 const MANY: u64 = 2500;
+
+/// How often each is counted.
+const RUNS: usize = 10;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -44,7 +47,7 @@ fn compare() {
 )]
 fn cost(scenario: &str) -> f64 {
     // Threads that wait for each other spin a little, so the lowest of several is the cost.
-    let lowest = |count| (0..3).map(|_| collected(scenario, count)).min();
+    let lowest = |count| (0..RUNS).map(|_| collected(scenario, count)).min();
     match (lowest(FEW), lowest(MANY)) {
         (Some(few), Some(many)) => (many as f64 - few as f64) / (MANY - FEW) as f64,
         _ => f64::NAN,
@@ -53,12 +56,14 @@ fn cost(scenario: &str) -> f64 {
 
 fn collected(scenario: &str, count: u64) -> u64 {
     let program = std::env::current_exe().expect("a program knows its path");
-    let output = Command::new("valgrind")
+    // On one core and in turns: otherwise how often one thread waits for the other is chance.
+    let output = Command::new("taskset")
+        .args(["--cpu-list", "0", "valgrind", "--fair-sched=yes"])
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(Path::new(&program))
         .args([scenario, &count.to_string()])
         .output()
-        .expect("valgrind is installed");
+        .expect("taskset and valgrind are installed");
     let report = String::from_utf8_lossy(&output.stderr);
     report
         .lines()
