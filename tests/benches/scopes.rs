@@ -5,10 +5,8 @@
 //! with sqlx's defaults, `ours` one that `Db::connect_with` made.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use divan::Bencher;
-use futures_util::future::join_all;
 use sqlx::pool::PoolOptions;
 use sqlx::{Acquire, MySql, Pool, Postgres, Sqlite};
 use tokio::runtime::Runtime;
@@ -138,26 +136,3 @@ scenario!(requires_new on [Postgres, MySql],
         super::ours(db).await?;
         db.transaction_with(mode(Propagation::RequiresNew), async || super::ours(db).await).await
     }).await);
-
-const CHAINS: usize = 64;
-const OTHER_WORK: Duration = Duration::from_millis(5);
-
-// The body waits for something else first, such as an HTTP call. Begun first, each
-// transaction holds one of four connections while it waits.
-scenario!(late_first_statement on [Sqlite, Postgres, MySql],
-hand: async |pool: &Pool<B>| {
-    let chains = (0..CHAINS).map(|_| async {
-        let mut tx = pool.begin().await?;
-        tokio::time::sleep(OTHER_WORK).await;
-        B::ints(B::on(&mut tx), STATEMENT).await?;
-        tx.commit().await
-    });
-    join_all(chains).await.into_iter().collect()
-},
-ours: async |db: &Db<B>| {
-    let chains = (0..CHAINS).map(|_| db.transaction(async || {
-        tokio::time::sleep(OTHER_WORK).await;
-        super::ours(db).await
-    }));
-    join_all(chains).await.into_iter().collect()
-});
