@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::dialect;
+use crate::error::Error;
 use crate::site::Site;
 
 /// The first thing that went wrong in a transaction.
@@ -25,7 +27,7 @@ struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CauseKind {
-    /// A statement failed on the server.
+    /// A statement failed on the server, or was refused before it.
     Statement,
     /// The server ended or will not continue the transaction: a deadlock, a serialization
     /// failure, an implicit commit, a lost connection.
@@ -52,19 +54,25 @@ pub enum CauseKind {
 
 impl Cause {
     pub(crate) fn of_database(kind: CauseKind, error: &sqlx::Error, retryable: bool) -> Self {
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
-        Self::new(
-            kind,
-            error.to_string(),
-            code.map(std::borrow::Cow::into_owned),
-            retryable,
-        )
+        Self::new(kind, error.to_string(), code(error), retryable)
     }
 
     pub(crate) fn of_function(kind: CauseKind, text: impl Into<String>) -> Self {
         Self::new(kind, text.into(), None, false)
+    }
+
+    pub(crate) fn of_begin(error: &Error) -> Self {
+        match error {
+            Error::Begin {
+                source, retryable, ..
+            } => Self::of_database(CauseKind::Begin, source, *retryable),
+            Error::Connect { source, .. } => {
+                let retryable = dialect::is_retryable(source);
+                Self::new(CauseKind::Begin, error.to_string(), code(source), retryable)
+            }
+            // That no connection comes free is no conflict.
+            other => Self::of_function(CauseKind::Begin, other.to_string()),
+        }
     }
 
     fn new(kind: CauseKind, text: String, code: Option<String>, retryable: bool) -> Self {
@@ -93,6 +101,13 @@ impl Cause {
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.map(std::borrow::Cow::into_owned)
 }
 
 impl fmt::Display for Cause {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::author::Author;
 use crate::cause::{Cause, Doom};
+use crate::dialect::Obstacle;
 use crate::hook::HookFailure;
 use crate::options::Isolation;
 use crate::propagation::Propagation;
@@ -222,6 +223,22 @@ pub enum Error {
         cause: Cause,
         /// What the scope returned: `returned Ok`, or the error that its rules commit for.
         meant: String,
+    },
+
+    /// No connection to the database could be made.
+    ///
+    /// A server that is not there yet is waited for as long as the pool's `acquire_timeout` says.
+    #[error("{function} could not connect to {place}: {obstacle} ({source}); {}", obstacle.remedy())]
+    Connect {
+        /// `Db::connect` and the line it is called at, or the function that needed a connection.
+        function: Site,
+        /// Where to, without the password.
+        place: String,
+        /// What is in the way.
+        obstacle: Obstacle,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
     },
 
     /// No transaction could be begun.
@@ -501,6 +518,8 @@ pub enum Error {
 
     /// A lock was taken in a transaction whose snapshot may be older than the lock, so what it
     /// reads under the lock may be stale.
+    ///
+    /// A statement that is refused so has failed: its scope can only roll back.
     #[error(
         "{function} was refused: {outer} had read before the lock `{key}` was taken, and under \
          RepeatableRead or Serializable it would go on reading that older state: take the lock \
@@ -553,6 +572,9 @@ impl Error {
             Self::ConnectionTimeout { .. } | Self::LockTimeout { .. } | Self::LockLost { .. } => {
                 true
             }
+            Self::Connect {
+                obstacle, source, ..
+            } => obstacle.may_pass() || crate::dialect::is_retryable(source),
             Self::BeforeCommit { failure, .. } | Self::Hook(failure) => {
                 may_succeed_again(failure.reason())
             }

@@ -66,7 +66,7 @@
 //! | `wire`, `session`, `journal` | its connection and the one operation under way on it; what is on record of it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
 //! | `verdict` | what became of a COMMIT, also if its answer was lost |
-//! | `source`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, what becomes of them, in which order, what drops left to do |
+//! | `source`, `connecting`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, or why none, what becomes of them, in which order, what drops left to do |
 //! | `deadline` | when a scope must have finished |
 //! | `chain`, `lock`, `own_writes` | the call chain; named locks, their queue and providers; what a body has written to |
 //! | `hooks`, `hook`, `values`, `level` | what waits for the end of a transaction; what its scopes share; a level's verdict |
@@ -118,6 +118,7 @@ mod autocommit;
 mod cause;
 mod chain;
 mod cleanup;
+mod connecting;
 mod database_locks;
 mod db;
 mod deadline;
@@ -175,7 +176,7 @@ pub use db::PgDb;
 #[cfg(feature = "sqlite")]
 pub use db::SqliteDb;
 pub use db::{Db, DbBuilder, HookOrder};
-pub use dialect::Dialect;
+pub use dialect::{Dialect, Obstacle};
 pub use error::{Error, Outcome};
 pub use guarded::{Guarded, Permit};
 pub use held_lock::HeldLock;

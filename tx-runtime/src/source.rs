@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::{Admission, Holder, Parked};
 use crate::cleanup::Cleanups;
-use crate::dialect::{Concurrency, Dialect};
+use crate::connecting;
+use crate::dialect::{Concurrency, Dialect, Obstacle};
 use crate::error::Error;
 use crate::identity::DbId;
 use crate::lease::Lease;
@@ -205,21 +206,38 @@ impl<DB: Dialect> Source<DB> {
     ) -> Result<Lease<DB>, Error> {
         self.check_writer(function, purpose, holding)?;
         let started = Instant::now();
-        match tokio::time::timeout(self.wait_limit(), self.admitted(function, purpose, holding))
-            .await
-        {
+        let mut turn = false;
+        let leased = self.admitted(function, purpose, holding, &mut turn);
+        match tokio::time::timeout(self.wait_limit(), leased).await {
             Ok(Err(Error::Begin {
                 source: sqlx::Error::PoolTimedOut,
                 ..
             }))
-            | Err(_) => Err(Error::ConnectionTimeout {
-                function,
-                outer: holding.innermost,
-                waited: started.elapsed(),
-                size: self.admission.size(),
-            }),
-            Ok(result) => result,
+            | Err(_) => {}
+            Ok(result) => return result,
         }
+        let waited = started.elapsed();
+        // Whose turn had come waited for the pool, not for others that are in order before him.
+        if turn && let Some(unreachable) = Box::pin(self.look(function)).await {
+            return Err(unreachable);
+        }
+        Err(Error::ConnectionTimeout {
+            function,
+            outer: holding.innermost,
+            waited,
+            size: self.admission.size(),
+        })
+    }
+
+    /// Whether it is the database that gives no connections.
+    async fn look(&self, function: Site) -> Option<Error> {
+        if self.concurrency == Concurrency::Exclusive {
+            return None;
+        }
+        let found = connecting::look::<DB>(function, &self.pool.connect_options()).await?;
+        let told =
+            matches!(&found, Error::Connect { obstacle, .. } if *obstacle != Obstacle::Other);
+        told.then_some(found)
     }
 
     /// What a request holds that is part of no transaction, and during which nothing else is
@@ -257,11 +275,13 @@ impl<DB: Dialect> Source<DB> {
         }
     }
 
+    /// `turn`: set once nobody is before it in the order of admission.
     async fn admitted(
         &self,
         function: Site,
         purpose: Purpose,
         holding: &Holding,
+        turn: &mut bool,
     ) -> Result<Lease<DB>, Error> {
         // The writer's turn comes first: whoever waits for it holds no connection.
         let writer = self.writer_turn(purpose).await;
@@ -275,12 +295,21 @@ impl<DB: Dialect> Source<DB> {
                 size: self.admission.size(),
                 needed: impossible.needed,
             })?;
-        let connection = self.pool.acquire().await.map_err(|source| Error::Begin {
-            function,
-            retryable: DB::is_retryable(&source),
-            source,
-        })?;
+        *turn = true;
+        let connection = self.pool.acquire().await;
+        let connection = connection.map_err(|source| self.not_acquired(function, source))?;
         Ok(Lease::new(connection, permit, writer))
+    }
+
+    fn not_acquired(&self, function: Site, source: sqlx::Error) -> Error {
+        if let sqlx::Error::PoolClosed | sqlx::Error::PoolTimedOut = source {
+            return Error::Begin {
+                function,
+                retryable: false,
+                source,
+            };
+        }
+        connecting::refused::<DB>(function, &self.pool.connect_options(), source)
     }
 
     async fn writer_turn(&self, purpose: Purpose) -> Option<OwnedSemaphorePermit> {

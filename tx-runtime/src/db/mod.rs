@@ -16,6 +16,7 @@ use sqlx::{Connection, Pool, SqlSafeStr};
 
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain;
+use crate::connecting;
 use crate::database_locks::DatabaseLocks;
 use crate::dialect::{Concurrency, Dialect, Options};
 use crate::error::Error;
@@ -95,9 +96,15 @@ impl<DB: Dialect> Db<DB> {
     ///
     /// # Errors
     ///
-    /// If the URL is malformed or the database cannot be reached.
-    pub async fn connect(url: &str) -> Result<Self, sqlx::Error> {
-        Self::connect_with(PoolOptions::new(), url.parse()?).await
+    /// [`Error::Connect`] if the URL is malformed or the database cannot be reached.
+    #[track_caller]
+    pub fn connect(url: &str) -> impl Future<Output = Result<Self, Error>> + Send {
+        let site = Site::at("Db::connect", Location::caller());
+        let options = url.parse::<Options<DB>>();
+        async move {
+            let options = options.map_err(|error| connecting::unreadable::<DB>(site, error))?;
+            Self::open(site, PoolOptions::new(), options).await
+        }
     }
 
     /// As [`connect`](Self::connect), with a size and timeouts of the caller's choice.
@@ -113,11 +120,34 @@ impl<DB: Dialect> Db<DB> {
     ///
     /// # Errors
     ///
-    /// If the database cannot be reached.
-    pub async fn connect_with(
+    /// [`Error::Connect`] if the database cannot be reached: at once, or, where a server may be
+    /// about to start, when the pool's `acquire_timeout` is over.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use sqlx::pool::PoolOptions;
+    /// use sqlx::sqlite::SqliteConnectOptions;
+    /// use tx_runtime::{Error, Obstacle, SqliteDb};
+    ///
+    /// let options = SqliteConnectOptions::new().filename("no/such/file");
+    /// let refused = SqliteDb::connect_with(PoolOptions::new(), options).await;
+    /// assert!(matches!(
+    ///     refused,
+    ///     Err(Error::Connect { obstacle: Obstacle::NoFile, .. })
+    /// ));
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn connect_with(
         pool: PoolOptions<DB>,
         options: Options<DB>,
-    ) -> Result<Self, sqlx::Error> {
+    ) -> impl Future<Output = Result<Self, Error>> + Send {
+        let site = Site::at("Db::connect_with", Location::caller());
+        Self::open(site, pool, options)
+    }
+
+    async fn open(site: Site, pool: PoolOptions<DB>, options: Options<DB>) -> Result<Self, Error> {
         let pool = match DB::concurrency(&options) {
             Concurrency::Exclusive => pool
                 .max_connections(1)
@@ -134,9 +164,12 @@ impl<DB: Dialect> Db<DB> {
                 }
                 Box::pin(async { Ok(connection.ping().await.is_ok()) })
             })
-            .connect_with(options)
-            .await?;
-        Ok(Self::new(pool))
+            .connect_with(options.clone())
+            .await;
+        match pool {
+            Ok(pool) => Ok(Self::new(pool)),
+            Err(error) => Err(connecting::failed::<DB>(site, &options, error).await),
+        }
     }
 
     /// The pool itself: autocommit, and no part of any scope.

@@ -3,10 +3,13 @@
 //! [`Driver`] is what every sqlx driver can do, put into one bound; [`Dialect`] is where
 //! the three databases differ. Nothing outside this module asks which of them it has.
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod address;
 #[cfg(feature = "history")]
 pub(crate) mod history;
 #[cfg(feature = "mysql")]
 mod mysql;
+mod obstacle;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -30,6 +33,7 @@ use self::history::{Blueprint, Damage, Place, Reader, Relation, Repair, Survey, 
 use crate::options::{Isolation, Terms};
 use crate::prepared::Prepared;
 
+pub use self::obstacle::Obstacle;
 pub(crate) use self::ticket::Framed;
 use self::ticket::TicketWords;
 
@@ -394,6 +398,16 @@ pub trait Dialect: Driver + TicketWords + sealed::Sealed {
     #[doc(hidden)]
     #[must_use]
     fn reader(place: &Place) -> Reader;
+
+    /// Where `options` lead, in words, without the password.
+    #[doc(hidden)]
+    #[must_use]
+    fn place(options: &Options<Self>) -> String;
+
+    /// What is in the way if connecting with `options` is answered with `error`.
+    #[doc(hidden)]
+    #[must_use]
+    fn obstacle(options: &Options<Self>, error: &sqlx::Error) -> Obstacle;
 
     /// How connections made with `options` stand to each other.
     #[doc(hidden)]

@@ -18,7 +18,7 @@ use tracing::Span;
 use crate::admission::{Holder, Parked};
 use crate::aftermath::{self, Aftermath};
 use crate::author::Author;
-use crate::cause::{Cause, CauseKind, Doom};
+use crate::cause::{Cause, Doom};
 use crate::chain::Physical;
 use crate::deadline::Deadline;
 use crate::dialect::{Dialect, Fault};
@@ -207,8 +207,7 @@ impl<DB: Dialect> Transaction<DB> {
         if let Err(error) = &begun
             && !busy(error)
         {
-            let cause = cause_of_begin(error);
-            self.root.doom(Doom::new(function, cause));
+            self.root.doom(Doom::new(function, Cause::of_begin(error)));
         }
         begun
     }
@@ -565,14 +564,5 @@ impl Drop for Wanting<'_> {
         if let Some(wants) = self.0 {
             wants.store(false, Ordering::Release);
         }
-    }
-}
-
-fn cause_of_begin(error: &Error) -> Cause {
-    match error {
-        Error::Begin {
-            source, retryable, ..
-        } => Cause::of_database(CauseKind::Begin, source, *retryable),
-        other => Cause::of_function(CauseKind::Begin, other.to_string()),
     }
 }

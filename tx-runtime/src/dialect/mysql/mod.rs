@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Connection, MySql, MySqlConnection, Row, SqlSafeStr, 
 use super::sql::{self, Words, is_one_of};
 use super::{
     Concurrency, Dialect, Driver, Fate, Fault, GRACE, Interference, LockMessages, LockTime,
-    Options, TicketWords as _, driver_independent_fault, own_sql,
+    Obstacle, Options, TicketWords as _, address, driver_independent_fault, own_sql,
 };
 #[cfg(feature = "history")]
 use crate::dialect::history::{
@@ -333,6 +333,25 @@ impl Dialect for MySql {
     #[cfg(feature = "history")]
     fn reader(place: &Place) -> Reader {
         history::reader(place)
+    }
+
+    fn place(options: &Options<Self>) -> String {
+        let at = options.get_socket().map_or_else(
+            || format!("{}:{}", options.get_host(), options.get_port()),
+            |socket| socket.display().to_string(),
+        );
+        let user = options.get_username();
+        address::of_server("MySQL or MariaDB", &at, options.get_database(), user)
+    }
+
+    fn obstacle(_: &Options<Self>, error: &sqlx::Error) -> Obstacle {
+        match number(error) {
+            Some(1044 | 1045 | 1130 | 1698) => Obstacle::Denied,
+            Some(1049) => Obstacle::NoDatabase,
+            Some(1040 | 1203 | 1226) => Obstacle::Full,
+            Some(1053) => Obstacle::NotReady,
+            _ => Obstacle::of_network(error),
+        }
     }
 
     fn concurrency(_: &Options<Self>) -> Concurrency {

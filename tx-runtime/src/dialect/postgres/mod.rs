@@ -7,6 +7,7 @@ mod receipt;
 mod revision;
 mod ticket;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row, SqlSafeStr, 
 use self::receipt::{Receipt, receipt};
 use super::{
     Concurrency, Dialect, Driver, Fate, Fault, GRACE, Interference, LockMessages, LockTime,
-    Options, TicketWords as _, driver_independent_fault, own_sql, sql,
+    Obstacle, Options, TicketWords as _, address, driver_independent_fault, own_sql, sql,
 };
 #[cfg(feature = "history")]
 use crate::dialect::history::{
@@ -322,6 +323,29 @@ impl Dialect for Postgres {
     #[cfg(feature = "history")]
     fn reader(place: &Place) -> Reader {
         history::reader(place)
+    }
+
+    fn place(options: &Options<Self>) -> String {
+        let (host, port) = (options.get_host(), options.get_port());
+        // To the driver, a host that begins like a path is the directory of a socket.
+        let directory = options.get_socket().map(PathBuf::as_path);
+        let directory = directory.or_else(|| host.starts_with('/').then_some(host.as_ref()));
+        let at = directory.map_or_else(
+            || format!("{host}:{port}"),
+            |directory| format!("{}/.s.PGSQL.{port}", directory.display()),
+        );
+        let user = options.get_username();
+        address::of_server("PostgreSQL", &at, options.get_database(), user)
+    }
+
+    fn obstacle(_: &Options<Self>, error: &sqlx::Error) -> Obstacle {
+        match code(error) {
+            Some("28000" | "28P01" | "42501") => Obstacle::Denied,
+            Some("3D000") => Obstacle::NoDatabase,
+            Some("53300") => Obstacle::Full,
+            Some("57P03") => Obstacle::NotReady,
+            _ => Obstacle::of_network(error),
+        }
     }
 
     fn concurrency(_: &Options<Self>) -> Concurrency {

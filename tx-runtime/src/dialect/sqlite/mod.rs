@@ -16,7 +16,7 @@ use sqlx_core::transaction::TransactionManager;
 
 use super::{
     Concurrency, Dialect, Driver, Fate, Fault, GRACE, Interference, LockMessages, LockTime,
-    Options, driver_independent_fault, own_sql, sql,
+    Obstacle, Options, driver_independent_fault, own_sql, sql,
 };
 #[cfg(feature = "history")]
 use crate::dialect::history::{
@@ -29,6 +29,8 @@ type Transactions = <Sqlite as Database>::TransactionManager;
 /// How many steps of its virtual machine a statement makes before it is asked to stop again.
 const STEPS: i32 = 1000;
 
+const CANNOT_OPEN: i32 = 14;
+const NO_DATABASE: i32 = 26;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const BUSY_SNAPSHOT: i32 = 517;
@@ -294,6 +296,18 @@ impl Dialect for Sqlite {
     #[cfg(feature = "history")]
     fn reader(place: &Place) -> Reader {
         history::reader(place)
+    }
+
+    fn place(options: &Options<Self>) -> String {
+        format!("SQLite at `{}`", options.get_filename().display())
+    }
+
+    fn obstacle(options: &Options<Self>, error: &sqlx::Error) -> Obstacle {
+        match primary_code(error) {
+            Some(CANNOT_OPEN) if !options.get_filename().exists() => Obstacle::NoFile,
+            Some(CANNOT_OPEN | NO_DATABASE) => Obstacle::Unopenable,
+            _ => Obstacle::Other,
+        }
     }
 
     fn concurrency(options: &Options<Self>) -> Concurrency {

@@ -30,7 +30,7 @@ impl Assets {
     }
 
     #[transactional(skip)]
-    pub async fn connect(url: &str) -> Result<Self, sqlx::Error> {
+    pub async fn connect(url: &str) -> Result<Self, Error> {
         Ok(Self {
             db: PgDb::connect(url).await?,
         })
