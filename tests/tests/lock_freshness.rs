@@ -7,7 +7,7 @@ use std::task::Poll;
 use futures_util::poll;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tx_runtime::{Error, Isolation, LocalLocks, Lock, Propagation, TransactionOptions};
+use tx_runtime::{CauseKind, Error, Isolation, LocalLocks, Lock, Propagation, TransactionOptions};
 use tx_tests::{Backend, Bed, case};
 
 const JOINED: TransactionOptions = TransactionOptions::new()
@@ -235,11 +235,61 @@ fn assert_refused(read: &Result<String, Error>) {
     );
 }
 
-/// Reads twice, ignoring that the first read fails.
+/// Reads twice, ignoring that it is refused, which is no success of the savepoint around it.
 async fn read_twice<B: Backend>(bed: &Bed<B>) -> Result<(), Error> {
-    assert_refused(&read(bed).await);
-    assert_refused(&read(bed).await);
+    for _ in 0..2 {
+        let swallowed = bed.db.savepoint(async || {
+            assert_refused(&read(bed).await);
+            Ok::<_, Error>(())
+        });
+        let told = swallowed.await;
+        assert!(
+            matches!(told, Err(Error::UnexpectedRollback { .. })),
+            "{told:?}"
+        );
+    }
     Ok(())
+}
+
+/// Swallows that a read is refused, after a write.
+async fn swallow<B: Backend>(bed: &Arc<Bed<B>>, lock: &Lock) -> Result<(), Error> {
+    let scope = bed.db.transaction_with(REPEATABLE, async || {
+        read_before(bed, lock).await?;
+        bed.insert(2).await?;
+        let swallowed = async || {
+            assert_refused(&read(bed).await);
+            Ok::<_, Error>(())
+        };
+        bed.db.locked(lock.clone(), swallowed).await
+    });
+    scope.await
+}
+
+case! {
+    refused_and_swallowed on postgres, mysql;
+    "a scope in which a read was refused does not commit, whatever it returns";
+    async fn<B>(bed) {
+        for lock in providers() {
+            let Err(Error::UnexpectedRollback { function, by, cause, .. }) = swallow(bed, &lock).await else {
+                panic!("Ok, and stored: {:?}", bed.rows().await);
+            };
+            assert_eq!((function.name(), by.name()), ("reader", "reader"));
+            assert_eq!(cause.kind(), CauseKind::Statement);
+            assert_eq!(bed.rows().await, [1]);
+        }
+    }
+}
+
+case! {
+    refused_and_tolerated on mysql;
+    bed = Bed::<B>::build(|pool| pool, |builder| builder.tolerate_failed_statements(true));
+    "it is a failed statement, which can be tolerated";
+    async fn<B>(bed) {
+        for lock in providers() {
+            swallow(bed, &lock).await.unwrap();
+            assert_eq!(bed.rows().await, [1, 2]);
+        }
+    }
 }
 
 case! {

@@ -612,6 +612,7 @@ impl Model {
             return Ok(());
         }
         if late.iter().any(|lock| chain.locks.contains(lock)) {
+            self.doom(level, scope, CauseKind::Statement, String::new());
             return Err(Failure::LockAfterSnapshot {
                 function: scope.name,
                 outer: self.owner(level),

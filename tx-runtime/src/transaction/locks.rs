@@ -133,7 +133,7 @@ impl<DB: Dialect> Transaction<DB> {
     }
 
     /// Lets go of the locks that are newer than what is read here, and refuses a statement that
-    /// relies on one of them.
+    /// relies on one of them, which has then failed as it would on the server.
     ///
     /// Others may run: that a scope without statements has joined under a lock, or that the lock
     /// is kept for a transaction further out, is nothing to them.
@@ -157,7 +157,12 @@ impl<DB: Dialect> Transaction<DB> {
         if relied_on.is_empty() {
             return Ok(());
         }
-        Err(self.lock_after_snapshot(function, keys(&relied_on)))
+        let refusal = self.lock_after_snapshot(function, keys(&relied_on));
+        if !self.source.tolerates_failed_statements() {
+            let cause = Cause::of_function(CauseKind::Statement, refusal.to_string());
+            level.doom(Doom::new(function, cause));
+        }
+        Err(refusal)
     }
 
     /// Whether a transaction around this one has written the lock's token down: it keeps that
