@@ -39,6 +39,13 @@ pub(crate) enum End {
     Abandoned,
 }
 
+/// Why nothing more runs at a level.
+pub(crate) enum Bar<'a> {
+    /// It, or one around it, has ended.
+    Ended(&'a Level),
+    Doomed(&'a Doom),
+}
+
 impl Level {
     pub(crate) fn root(site: Site, read_only: bool, deadline: Option<Deadline>) -> Arc<Self> {
         Self::new(site, None, 0, read_only, deadline)
@@ -85,6 +92,7 @@ impl Level {
     }
 
     /// Dooms the level, or one around it, if its time is over.
+    #[inline]
     pub(crate) fn doom_if_late(self: &Arc<Self>) {
         for level in self.outwards() {
             if let Some(deadline) = level.deadline
@@ -174,6 +182,7 @@ impl Level {
     }
 
     /// Why this level cannot commit, if it cannot: its own doom or that of one around it.
+    #[inline]
     pub(crate) fn verdict(self: &Arc<Self>) -> Option<&Doom> {
         self.outwards().find_map(|level| level.doom.get())
     }
@@ -232,36 +241,41 @@ impl Level {
         self.end.get() == Some(&End::Abandoned)
     }
 
+    #[inline]
+    fn ended(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        self.outwards().find(|level| level.end.get().is_some())
+    }
+
     /// Refuses what comes after the end of the level.
     pub(crate) fn check_open(self: &Arc<Self>) -> Result<(), Error> {
-        match self.outwards().find(|level| level.end.get().is_some()) {
-            None => Ok(()),
-            Some(ended) => Err(Error::TransactionClosed {
-                function: ended.site,
-            }),
+        self.ended().map_or(Ok(()), |ended| Err(ended.closed()))
+    }
+
+    fn closed(&self) -> Error {
+        Error::TransactionClosed {
+            function: self.site,
         }
     }
 
-    /// Whether [`check`](Self::check) has nothing to say.
+    /// Why nothing more runs here, if nothing does.
     #[inline]
-    pub(crate) fn is_sound(self: &Arc<Self>) -> bool {
-        self.outwards().all(|level| {
-            level.end.get().is_none()
-                && level.doom.get().is_none()
-                && level.deadline.is_none_or(|deadline| !deadline.has_passed())
-        })
+    pub(crate) fn bar(self: &Arc<Self>) -> Option<Bar<'_>> {
+        if let Some(ended) = self.ended() {
+            return Some(Bar::Ended(ended));
+        }
+        self.doom_if_late();
+        self.verdict().map(Bar::Doomed)
     }
 
     /// Refuses whatever `function` wants to do if the level has ended or is doomed.
     pub(crate) fn check(self: &Arc<Self>, function: Site) -> Result<(), Error> {
-        self.check_open()?;
-        self.doom_if_late();
-        match self.verdict() {
+        match self.bar() {
             None => Ok(()),
-            Some(doom) if doom.cause.kind() == CauseKind::TimedOut => {
+            Some(Bar::Ended(ended)) => Err(ended.closed()),
+            Some(Bar::Doomed(doom)) if doom.cause.kind() == CauseKind::TimedOut => {
                 Err(Error::timed_out(function, doom))
             }
-            Some(doom) => Err(Error::Doomed {
+            Some(Bar::Doomed(doom)) => Err(Error::Doomed {
                 function,
                 by: doom.by,
                 cause: doom.cause.clone(),

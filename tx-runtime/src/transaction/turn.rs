@@ -44,7 +44,7 @@ impl<DB: Dialect> Transaction<DB> {
         let ready = at_level
             && wire.is_idle()
             && !self.is_to_be_bound()
-            && level.is_sound()
+            && level.bar().is_none()
             && self.is_settled_under(locks);
         ready.then_some(wire)
     }
