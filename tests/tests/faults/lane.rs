@@ -13,6 +13,9 @@ use crate::work::{Ending, Form, TABLE, Told, work};
 /// What takes longer hangs.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// The time of a scope that is to be over while a message is under way.
+const LIMIT: Duration = Duration::from_millis(200);
+
 /// How long a server may take to notice what plain sqlx has left behind.
 const PLAIN_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -39,6 +42,8 @@ pub(crate) struct Course {
     pub(crate) form: Form,
     pub(crate) start: Start,
     pub(crate) ending: Ending,
+    /// Whether its scope has a limit.
+    pub(crate) timed: bool,
 }
 
 /// A transaction that comes to harm at one of its messages.
@@ -47,6 +52,8 @@ pub(crate) struct Case {
     pub(crate) course: Course,
     pub(crate) point: usize,
     pub(crate) fault: Fault,
+    /// What befalls a later message, of a connection that was not there before.
+    pub(crate) again: Option<(usize, Fault)>,
 }
 
 impl fmt::Display for Case {
@@ -55,9 +62,18 @@ impl fmt::Display for Case {
             form,
             start,
             ending,
+            timed,
         } = self.course;
         let Self { point, fault, .. } = self;
-        write!(f, "{form:?} {start:?} {ending:?}, {fault:?} at {point}")
+        let timed = if timed { " timed" } else { "" };
+        write!(
+            f,
+            "{form:?} {start:?} {ending:?}{timed}, {fault:?} at {point}"
+        )?;
+        match self.again {
+            None => Ok(()),
+            Some((point, fault)) => write!(f, ", {fault:?} at {point}"),
+        }
     }
 }
 
@@ -70,6 +86,8 @@ pub(crate) struct Seen {
     pub(crate) stored: [i64; 2],
     /// Whether the server was asked what became of the COMMIT.
     pub(crate) asked: bool,
+    /// Whether that came to harm too.
+    pub(crate) struck_again: bool,
     /// What is wrong with the pool and the server afterwards.
     pub(crate) left: Option<String>,
 }
@@ -95,22 +113,51 @@ impl<B: Backend> Lane<B> {
     /// The messages of an undisturbed run.
     pub(crate) async fn record(&mut self, course: Course) -> Vec<Frame> {
         self.prepare(course).await;
-        work(course.form, &self.bed.db, course.ending).await;
+        let limit = course.timed.then_some(PATIENCE);
+        work(course.form, &self.bed.db, course.ending, limit).await;
         assert!(self.comes_to_rest(PATIENCE).await, "{course:?}");
         self.proxy.frames()
     }
 
+    /// How many messages there are until what became of `case` is known.
+    pub(crate) async fn messages_until_known(&mut self, case: Case) -> usize {
+        self.run(case).await;
+        self.proxy.frames().len()
+    }
+
     pub(crate) async fn run(&mut self, case: Case) -> Seen {
-        let Course { form, ending, .. } = case.course;
+        let mut limit = LIMIT;
+        loop {
+            if let Some(seen) = self.try_run(case, limit).await {
+                return seen;
+            }
+            // The machine is busy: its time was over before.
+            limit *= 2;
+            assert!(limit < PATIENCE, "{} {case} does not come so far", B::LABEL);
+        }
+    }
+
+    /// `None` if the time of a scope was over before its message came.
+    async fn try_run(&mut self, case: Case, limit: Duration) -> Option<Seen> {
+        let Course {
+            form,
+            ending,
+            timed,
+            ..
+        } = case.course;
         self.prepare(case.course).await;
         let before = self.stored(form).await;
         let trap = self.proxy.strike(case.point, case.fault.strike());
-        let work = work(form, &self.bed.db, ending);
-        let told = case.fault.befall(&trap, self.bed.kill_all(), work);
+        let again = case.again;
+        let again = again.map(|(point, fault)| self.proxy.strike(point, fault.strike()));
+        let work = work(form, &self.bed.db, ending, timed.then_some(limit));
+        let told = case.fault.befall(&trap, limit, self.bed.kill_all(), work);
         let told = timeout(PATIENCE, told)
             .await
             .unwrap_or_else(|_| panic!("{} {case} hangs", B::LABEL));
-        trap.sprung().await;
+        if case.fault != Fault::Expired {
+            trap.sprung().await;
+        }
         let left = match form {
             Form::Ours => self.bed.clean().await.err(),
             Form::Plain => self.left_by_plain().await,
@@ -119,13 +166,17 @@ impl<B: Backend> Lane<B> {
         if form == Form::Plain {
             self.bed.kill_all().await;
         }
+        if !trap.has_sprung() {
+            return None;
+        }
         let log = self.proxy.log();
-        Seen {
+        Some(Seen {
             told,
             stored: [after[0] - before[0], after[1] - before[1]],
             asked: log.iter().any(|(_, sql)| sql.contains("pg_xact_status")),
+            struck_again: again.is_some_and(|again| again.has_sprung()),
             left,
-        }
+        })
     }
 
     /// Makes a fresh pool as the course wants to find it, and counts messages from here.
@@ -146,7 +197,7 @@ impl<B: Backend> Lane<B> {
             Start::Empty => {}
             Start::Cold => drop(self.bed.db.pool().acquire().await.expect("a connection")),
             Start::Warm => {
-                let told = work(form, &self.bed.db, Ending::Commit).await;
+                let told = work(form, &self.bed.db, Ending::Commit, None).await;
                 assert_eq!(told, Told::Committed, "{} {course:?}", B::LABEL);
             }
         }

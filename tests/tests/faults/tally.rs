@@ -2,6 +2,7 @@
 
 use tx_tests::Backend;
 
+use crate::fault::Fault;
 use crate::lane::{Case, Seen};
 use crate::work::{Ending, Form, Told};
 
@@ -20,6 +21,10 @@ pub(crate) struct Tally {
     pub(crate) stored_though_gone: usize,
     /// What only the server could tell, and did.
     pub(crate) resolved: usize,
+    /// Of these, those whose asking was cut off as well.
+    pub(crate) resolved_again: usize,
+    /// What would have committed had its time not been over.
+    pub(crate) expired: usize,
     /// Callers that were told something else than what is stored.
     pub(crate) lies: Vec<String>,
     /// Runs after which something was left on the server or in the pool.
@@ -35,6 +40,8 @@ impl Tally {
         self.gone += other.gone;
         self.stored_though_gone += other.stored_though_gone;
         self.resolved += other.resolved;
+        self.resolved_again += other.resolved_again;
+        self.expired += other.expired;
         self.lies.extend(other.lies);
         self.left.extend(other.left);
     }
@@ -50,6 +57,8 @@ impl Tally {
         } += 1;
         let known = seen.told.is_some_and(|told| told != Told::Unknown);
         self.resolved += usize::from(seen.asked && known);
+        self.resolved_again += usize::from(seen.asked && known && seen.struck_again);
+        self.expired += usize::from(case.is_expired() && seen.told == Some(Told::RolledBack));
         self.stored_though_gone += usize::from(seen.told.is_none() && seen.stored != [0, 0]);
         if let Err(lie) = truth::<B>(case, commit, seen) {
             self.lies
@@ -85,9 +94,15 @@ impl Case {
     /// Whether COMMIT was on its way, and its answer had not arrived, when the connection was
     /// lost.
     fn leaves_doubt(self, commit: Option<usize>) -> bool {
-        commit.is_some_and(|commit| {
-            self.point >= commit || (self.point + 1 == commit && self.fault.ends_behind())
-        })
+        self.fault.loses_connection()
+            && commit.is_some_and(|commit| {
+                self.point >= commit || (self.point + 1 == commit && self.fault.ends_behind())
+            })
+    }
+
+    /// Whether it was to commit, and its time was over while a message was under way.
+    fn is_expired(self) -> bool {
+        self.fault == Fault::Expired && self.course.ending == Ending::Commit
     }
 
     /// Whether the caller had sent COMMIT when it went.

@@ -1,7 +1,9 @@
 //! The transaction that comes to harm, under this crate and by hand.
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, Pool};
-use tx_runtime::{Db, Error, Outcome};
+use tx_runtime::{Db, Error, Outcome, TransactionOptions};
 use tx_tests::Backend;
 
 /// Two rows, one for each statement of the transaction.
@@ -46,10 +48,15 @@ impl Told {
     }
 }
 
-/// BEGIN, a statement, SAVEPOINT, a statement, RELEASE, and the end.
-pub(crate) async fn work<B: Backend>(form: Form, db: &Db<B>, ending: Ending) -> Told {
+/// BEGIN, a statement, SAVEPOINT, a statement, RELEASE, and the end. `limit`: of our scope.
+pub(crate) async fn work<B: Backend>(
+    form: Form,
+    db: &Db<B>,
+    ending: Ending,
+    limit: Option<Duration>,
+) -> Told {
     match form {
-        Form::Ours => ours(db, ending).await,
+        Form::Ours => ours(db, ending, limit).await,
         Form::Plain => match (plain(db.pool(), ending).await, ending) {
             (Ok(()), Ending::Commit) => Told::Committed,
             // An error of sqlx says that the transaction failed, and no more.
@@ -70,8 +77,10 @@ impl From<Error> for Failure {
     }
 }
 
-async fn ours<B: Backend>(db: &Db<B>, ending: Ending) -> Told {
-    let told = db.transaction(async || {
+async fn ours<B: Backend>(db: &Db<B>, ending: Ending, limit: Option<Duration>) -> Told {
+    let options = TransactionOptions::new();
+    let options = limit.map_or(options.clone(), |limit| options.timeout(limit));
+    let told = db.transaction_with(options, async || {
         B::exec(db, FIRST).await.map_err(Error::from)?;
         let second = db.savepoint(async || Ok::<_, Error>(B::exec(db, SECOND).await.map(drop)?));
         second.await?;
