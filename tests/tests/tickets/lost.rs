@@ -172,7 +172,8 @@ case! {
     "a holder that is alive keeps its lock for many leases, and so do those who wait";
     async fn<B>(bed) {
         // Who stands still for longer than a lease has lost it; a busy machine stands still, but not
-        // for every lease. Whoever says nothing loses each of them.
+        // for every lease. Whoever says nothing loses each of them; whether a single heartbeat is
+        // missing is seen in `heartbeat`.
         for lease in [300, 1_000, 5_000] {
             if keep_for_five(bed, Duration::from_millis(lease)).await {
                 return;

@@ -3,6 +3,7 @@
 mod attribute;
 mod crowd;
 mod guarded;
+mod heartbeat;
 mod log;
 mod lost;
 mod order;
