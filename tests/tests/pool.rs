@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
-use sqlx::Pool;
+use sqlx::{Connection as _, Pool};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tx_runtime::{Db, Error, Propagation, TransactionOptions, transactional};
-use tx_tests::{Backend, Bed, Dice, case, poll_n};
+use tx_tests::{Backend, Bed, Dice, all_acquired, case, poll_n};
 
 /// How many chains compete for a pool of 4.
 const CHAINS: i64 = 64;
@@ -92,14 +92,6 @@ case! {
     }
 }
 
-async fn until_begun<B: Backend>(pool: &Pool<B>) -> sqlx::Transaction<'static, B> {
-    loop {
-        if let Ok(transaction) = pool.begin().await {
-            return transaction;
-        }
-    }
-}
-
 case! {
     chains_of_two_plainly on postgres, mysql;
     bed = Bed::<B>::build(
@@ -109,11 +101,12 @@ case! {
     "the evil: plain sqlx, as many chains as connections, and each waits for the others";
     async fn<B>(bed) {
         let pool = bed.db.pool();
-        let begin = || timeout(Duration::from_mins(1), until_begun(pool));
-        let outer = join_all((0..4).map(|_| begin())).await;
-        let inner = outer.into_iter().map(async |outer| {
+        let connections = all_acquired(pool).await;
+        let inner = connections.into_iter().map(async |mut connection| {
+            let outer = connection.begin().await.unwrap();
             let inner = pool.begin().await.map(drop);
-            drop(outer.unwrap());
+            outer.rollback().await.unwrap();
+            drop(connection);
             inner
         });
         let inner = join_all(inner).await;

@@ -13,7 +13,7 @@ use tokio::sync::{Barrier, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tx_runtime::{Db, Error, Isolation, Outcome, Propagation, TransactionOptions, transactional};
-use tx_tests::{Backend, Bed, case, pending_once, poll_n};
+use tx_tests::{Backend, Bed, all_acquired, case, pending_once, poll_n};
 
 const NEW: TransactionOptions = TransactionOptions::new()
     .propagation(Propagation::RequiresNew)
@@ -36,17 +36,8 @@ async fn plain_pool<B: Backend>(bed: &Bed<B>, max: u32) -> (Pool<B>, Vec<PoolCon
         .max_connections(max)
         .acquire_timeout(Duration::from_millis(500))
         .connect_lazy_with(bed.options().clone());
-    let connections = take_all(&pool).await;
+    let connections = all_acquired(&pool).await;
     (pool, connections)
-}
-
-/// All connections of `pool`, however often somebody has to ask for them.
-async fn take_all<B: Backend>(pool: &Pool<B>) -> Vec<PoolConnection<B>> {
-    let mut connections = Vec::new();
-    while connections.len() < pool.options().get_max_connections() as usize {
-        connections.extend(pool.acquire().await.ok());
-    }
-    connections
 }
 
 /// Whether what began then has ended without a wait for a connection that does not come: such a
@@ -426,7 +417,7 @@ case! {
     "a chain that waited for its second connection in vain is told who holds the first";
     async fn<B>(bed) {
         // Both are open now, so that only the second one is waited for.
-        let taken = take_all(bed.db.pool()).await.pop();
+        let taken = all_acquired(bed.db.pool()).await.pop();
         let outer = TransactionOptions::new().name("register");
         bed.db
             .transaction_with(outer, async || {

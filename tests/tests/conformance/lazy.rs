@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Executor as _, Pool, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 use tokio::sync::oneshot;
 use tx_runtime::{CauseKind, Db, Error, Isolation, Propagation, TransactionOptions, transactional};
-use tx_tests::{Backend, Bed, Proxy, Trap, case};
+use tx_tests::{Backend, Bed, Proxy, Trap, acquired, case};
 
 const NEW: TransactionOptions = TransactionOptions::new()
     .propagation(Propagation::RequiresNew)
@@ -123,15 +123,6 @@ case! {
     }
 }
 
-/// Begins a transaction on a new connection, which may take longer than the pool is patient.
-async fn first_begin<B: Backend>(pool: &Pool<B>) -> sqlx::Transaction<'static, B> {
-    loop {
-        if let Ok(transaction) = pool.begin().await {
-            return transaction;
-        }
-    }
-}
-
 case! {
     z_06 on sqlite, postgres, mysql;
     bed = Bed::<B>::build(
@@ -141,10 +132,12 @@ case! {
     "a scope that waits before its first statement keeps no connection from others";
     async fn<B>(bed) {
         // The evil: sqlx begins at once, and everyone else waits for the slow caller.
-        let eager = first_begin(bed.db.pool()).await;
+        let mut connection = acquired(bed.db.pool()).await;
+        let eager = connection.begin().await.unwrap();
         let starved = bed.db.pool().acquire().await;
         assert!(matches!(starved, Err(sqlx::Error::PoolTimedOut)));
         eager.rollback().await.unwrap();
+        drop(connection);
 
         let (entered, has_entered) = oneshot::channel();
         let (answer, answered) = oneshot::channel();

@@ -10,7 +10,7 @@ use tx_runtime::{
     Db, Error, Isolation, Outcome, Propagation, Retry, TransactionOptions, hook_failures,
     transactional,
 };
-use tx_tests::{Backend, Bed, Lay, Proxy, case};
+use tx_tests::{Backend, Bed, Lay, Proxy, acquired, case};
 
 /// As patient as `attempts`, with waits that a test can afford.
 fn retry(attempts: u32) -> Retry {
@@ -294,12 +294,7 @@ case! {
     );
     "a pool that has no connection to give is no conflict";
     async fn<B>(bed) {
-        // To connect may take longer than the pool is patient.
-        let held = loop {
-            if let Ok(held) = bed.db.pool().acquire().await {
-                break held;
-            }
-        };
+        let held = acquired(bed.db.pool()).await;
         let tries = Count::default();
         let told = bed.db.retrying(retry(5), TransactionOptions::new(), async || {
             tries.again();

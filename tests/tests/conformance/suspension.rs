@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tx_runtime::{Error, Propagation, TransactionOptions, Tx, transactional};
-use tx_tests::{Backend, Bed, case, pending_once, poll_n};
+use tx_tests::{Backend, Bed, acquired, case, pending_once, poll_n};
 
 /// The modes that suspend.
 const SUSPENDING: [Propagation; 2] = [Propagation::RequiresNew, Propagation::NotSupported];
@@ -501,7 +501,7 @@ case! {
     "a statement in one of two open savepoints, one after the other, ends in a named error";
     async fn<B>(bed) {
         // To connect may take longer than the pool is patient, and is not what is waited for here.
-        while bed.db.pool().acquire().await.is_err() {}
+        drop(acquired(bed.db.pool()).await);
         bed.db.transaction(async || {
             let first = bed.db.begin_with(mode(Propagation::Nested).name("first")).await?;
             let second = bed.db.begin_with(mode(Propagation::Nested).name("second")).await?;
