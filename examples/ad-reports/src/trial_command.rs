@@ -9,7 +9,7 @@ use ad_reports::plan::Plan;
 use ad_reports::store::Store;
 use ad_reports::tickets;
 use ad_reports::variant::{Importer, Variant};
-use stage::{Column, Failure, Table};
+use stage::{Column, Failure, Table, make};
 use tx_runtime::Db;
 
 use crate::bars;
@@ -35,7 +35,7 @@ impl Trial {
         println!(
             "imports on {}: {} by hand and a nightly one for each account, in two processes, {} days \
              each\n",
-            DB::NAME,
+            make::<DB>(),
             self.plan.manual_runs,
             self.plan.days
         );

@@ -9,7 +9,7 @@ use course_applicants::store::Store;
 use course_applicants::story;
 use course_applicants::tables::{self, Variant};
 use course_applicants::trial::{self, CHANGES, Outcome};
-use stage::{Column, Failure, Table};
+use stage::{Column, Failure, Table, make};
 use tx_runtime::Db;
 use tx_runtime::history::{Fault, Report};
 
@@ -29,7 +29,7 @@ pub(crate) async fn run<DB: Store>(db: &Db<DB>, trial: &Trial) -> Result<ExitCod
     println!(
         "{} applicants on {}, each changed {CHANGES} times by one of four clerks\n",
         trial.applicants,
-        DB::NAME
+        make::<DB>()
     );
     let mut run = Run {
         db,

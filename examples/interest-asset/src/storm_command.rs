@@ -10,7 +10,7 @@ use interest_asset::store::Store;
 use interest_asset::storm::ASSETS;
 use interest_asset::trial;
 use interest_asset::variant::Variant;
-use stage::{Column, Failure, Table, bar};
+use stage::{Column, Failure, Table, bar, make};
 use strum::VariantArray as _;
 
 use crate::arguments::Storm;
@@ -28,7 +28,7 @@ impl Task for Storm {
         let table = table();
         println!(
             "double taps on {}{}: {} users at a time, {} x {} connections\n\n{}",
-            DB::NAME,
+            make::<DB>(),
             self.database
                 .redis
                 .as_ref()

@@ -8,7 +8,7 @@ use product_admin::trial;
 use product_admin::variant::Variant;
 use product_admin::way::Way;
 use sqlx::{Connection, Database};
-use stage::{Column, Failure, Table, bar};
+use stage::{Column, Failure, Table, bar, make};
 use strum::VariantArray as _;
 
 use crate::arguments::Trials;
@@ -22,7 +22,7 @@ pub(crate) async fn run<DB: Store>(
 ) -> Result<ExitCode, Failure> {
     println!(
         "a job leaves early on {}, and then there is a sale on each of {} connections\n",
-        DB::NAME,
+        make::<DB>(),
         trial::CONNECTIONS
     );
     let mut reports = Vec::new();

@@ -100,6 +100,15 @@ pub async fn connect<DB: Dialect>(
     Ok(Db::<DB>::connect_with(pool, options).await?)
 }
 
+/// What kind of server `DB` is, for people: its driver serves two makes under one name.
+#[must_use]
+pub fn make<DB: Dialect>() -> &'static str {
+    match DB::NAME {
+        "MySQL" => "MySQL/MariaDB",
+        name => name,
+    }
+}
+
 /// Waits until the last transaction has ended, and closes the pool.
 pub async fn close<DB: Dialect>(db: Db<DB>) {
     let closed = tokio::time::timeout(CLOSE_LIMIT, async {

@@ -20,7 +20,7 @@ pub mod server;
 mod stopping;
 mod table;
 
-pub use database::{Database, SqliteFile, close, connect};
+pub use database::{Database, SqliteFile, close, connect, make};
 pub use ending::{Failure, ended};
 pub use indicatif::{MultiProgress, ProgressBar};
 pub use progress::bar;

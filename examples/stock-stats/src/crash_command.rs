@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{Days, NaiveDate};
 use sqlx::Pool;
-use stage::Failure;
+use stage::{Failure, make};
 use stock_stats::batches::{Batches, GROUP};
 use stock_stats::feed::Feed;
 use stock_stats::market;
@@ -56,7 +56,7 @@ impl Crash {
         self.open_a_day(pool, &batches).await?;
         let before = DB::worths_of(pool, DAY).await?;
 
-        let (rows, database) = (self.users, DB::NAME);
+        let (rows, database) = (self.users, make::<DB>());
         println!("a refresh of {rows} rows on {database}, in a process of its own");
         let mut victim = Victim::start(&place.url())?;
         victim.has_said(RUNNING).await?;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use stage::{Column, Failure, Table, bar, close};
+use stage::{Column, Failure, Table, bar, close, make};
 use stock_stats::report::Report;
 use stock_stats::store::Store;
 use stock_stats::trial;
@@ -23,7 +23,7 @@ impl Task for Trial {
         let table = table();
         println!(
             "two batches on {}: {} users, prices by the seed {}\n\n{}",
-            DB::NAME,
+            make::<DB>(),
             self.size.users,
             self.seed,
             table.heading()
@@ -101,7 +101,7 @@ fn explain<DB: Store>(variant: Variant, report: &Report) {
         (true, _) => {}
         (false, 0) if failed > 0 => println!(
             "{variant}: {} does not let a transaction write after others have written since it read; the days are right",
-            DB::NAME
+            make::<DB>()
         ),
         (false, 0) => println!("{variant}: the fault did not show this time; try more days"),
         (false, _) => println!(
