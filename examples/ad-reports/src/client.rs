@@ -3,16 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::handshake;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use stage::client::NoAnswer;
 use tx_runtime::{Dialect, Guarded, TicketLocks};
 
 use crate::api::SESSION;
@@ -34,21 +29,9 @@ pub struct Client {
 /// A request was not answered as it should have been.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The API could not be reached.
-    #[error("no connection to the API: {0}")]
-    Connect(#[from] std::io::Error),
-
-    /// The connection broke, or HTTP was not spoken on it.
-    #[error("no answer from the API: {0}")]
-    Http(#[from] hyper::Error),
-
-    /// It cannot be sent.
-    #[error("no request: {0}")]
-    Request(#[from] hyper::http::Error),
-
-    /// The API took too long.
-    #[error("no answer from the API within {ANSWER_LIMIT:?}")]
-    NoAnswer,
+    /// There was no answer.
+    #[error("the API: {0}")]
+    NoAnswer(#[from] NoAnswer),
 
     /// The API will not do it.
     #[error("the API answered {0}")]
@@ -99,29 +82,17 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let request = Request::builder()
+        let head = Request::builder()
             .method(method)
             .uri(format!("/accounts/{}/reports{path}", self.account))
-            .header(HOST, self.api.to_string())
             .header(CONTENT_TYPE, "application/json")
-            .header(SESSION, session)
-            .body(Full::from(serde_json::to_vec(body)?))?;
-        let answer = timeout(ANSWER_LIMIT, self.exchange(request)).await;
-        Ok(serde_json::from_slice(
-            &answer.unwrap_or(Err(ClientError::NoAnswer))?,
-        )?)
-    }
-
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, ClientError> {
-        let stream = TcpStream::connect(self.api).await?;
-        stream.set_nodelay(true)?;
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // It ends with the sender, which is told whatever goes wrong.
-        tokio::spawn(connection);
-        let answer = sender.send_request(request).await?;
-        if !answer.status().is_success() {
-            return Err(ClientError::Refused(answer.status()));
+            .header(SESSION, session);
+        let body = serde_json::to_vec(body)?;
+        let mut client = stage::client::Client::new(self.api, ANSWER_LIMIT);
+        let answer = client.send(head, body).await?;
+        if !answer.status.is_success() {
+            return Err(ClientError::Refused(answer.status));
         }
-        Ok(answer.into_body().collect().await?.to_bytes())
+        Ok(serde_json::from_slice(&answer.body)?)
     }
 }

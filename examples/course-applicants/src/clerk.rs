@@ -3,14 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::handshake;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use stage::client::{Client, NoAnswer};
 
 use crate::applicant::Applicant;
 use crate::http::USER;
@@ -37,21 +34,9 @@ pub struct Answer {
 /// A request got no answer, or one that makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ClerkError {
-    /// The service could not be reached.
-    #[error("no connection: {0}")]
-    Connect(#[from] std::io::Error),
-
-    /// The connection broke, or HTTP was not spoken on it.
-    #[error("no answer: {0}")]
-    Http(#[from] hyper::Error),
-
-    /// The path cannot stand in a request.
-    #[error("not a path: {0}")]
-    Path(#[from] hyper::http::Error),
-
-    /// The service took too long.
-    #[error("no answer within {ANSWER_LIMIT:?}")]
-    Timeout,
+    /// There was no answer.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
 
     /// The service could not say.
     #[error("{}: {}", .0.status, .0.text)]
@@ -75,14 +60,12 @@ impl Clerk {
         who: &str,
         body: &Value,
     ) -> Result<Answer, ClerkError> {
-        let request = Request::builder()
+        let head = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, self.server.to_string())
             .header(USER, who)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(body.to_string()))?;
-        self.answer(request).await
+            .header(CONTENT_TYPE, "application/json");
+        self.answer(head, body.to_string()).await
     }
 
     /// Reads a path.
@@ -91,11 +74,8 @@ impl Clerk {
     ///
     /// If there is no answer within a minute.
     pub async fn get(self, path: &str) -> Result<Answer, ClerkError> {
-        let request = Request::builder()
-            .uri(path)
-            .header(HOST, self.server.to_string())
-            .body(Full::default())?;
-        self.answer(request).await
+        self.answer(Request::builder().uri(path), String::new())
+            .await
     }
 
     /// An applicant as the service shows it, if there is one.
@@ -112,21 +92,12 @@ impl Clerk {
         }
     }
 
-    async fn answer(self, request: Request<Full<Bytes>>) -> Result<Answer, ClerkError> {
-        let answer = tokio::time::timeout(ANSWER_LIMIT, exchange(self.server, request)).await;
-        answer.unwrap_or(Err(ClerkError::Timeout))
+    async fn answer(self, head: Builder, body: String) -> Result<Answer, ClerkError> {
+        let mut client = Client::new(self.server, ANSWER_LIMIT);
+        let answer = client.send(head, body).await?;
+        Ok(Answer {
+            status: answer.status,
+            text: String::from_utf8_lossy(&answer.body).into_owned(),
+        })
     }
-}
-
-async fn exchange(server: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, ClerkError> {
-    let stream = TcpStream::connect(server).await?;
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender, which is told whatever goes wrong.
-    tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(Answer {
-        status: head.status,
-        text: String::from_utf8_lossy(&body).into_owned(),
-    })
 }

@@ -11,7 +11,7 @@ use hyper::Method;
 use stage::ProgressBar;
 use tokio::task::JoinSet;
 
-use crate::client::{Answer, Client, ClientError};
+use crate::client::{Answer, Client, NoAnswer};
 use crate::problem::Members;
 
 /// The assets that every account adds, each with a double tap.
@@ -111,7 +111,7 @@ async fn tap(client: &mut Client, account: i64, asset: i64) -> Tap {
 }
 
 /// What the user sees of a failed tap; `None` if it did not fail.
-fn failure(answer: Result<Answer, ClientError>) -> Option<String> {
+fn failure(answer: Result<Answer, NoAnswer>) -> Option<String> {
     let answer = match answer {
         Ok(answer) if answer.status.is_success() => return None,
         Ok(answer) => answer,

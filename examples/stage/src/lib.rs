@@ -6,12 +6,14 @@
 //! | `arguments` | values on the command line |
 //! | `table` | text in columns, a line as soon as it is known |
 //! | `progress` | how far a run has come, for whoever watches |
-//! | `server` | a service over HTTP, with the feature `http` |
+//! | `server`, `client` | a service over HTTP, and a client of one, with the feature `http` |
 //! | `stopping` | how a program is told to stop |
 //! | `ending` | how a program ends |
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+#[cfg(feature = "http")]
+pub mod client;
 mod database;
 mod ending;
 mod progress;
