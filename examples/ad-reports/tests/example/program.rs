@@ -1,34 +1,13 @@
 //! The program itself, from the outside.
 
-use std::ffi::OsStr;
-use std::process::{Command, Output};
-
 use ad_reports::tickets;
 use sqlx::{ConnectOptions as _, Sqlite};
 use tx_runtime::{Error, Lock};
-use tx_tests::{Bed, on_each_database};
+use tx_tests::{Bed, Program, on_each_database};
 
 use crate::scene::{self, Base, TRIALS, states, until};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_ad-reports");
-
-async fn run(arguments: &[&str]) -> Output {
-    let arguments: Vec<_> = arguments
-        .iter()
-        .map(OsStr::new)
-        .map(OsStr::to_owned)
-        .collect();
-    let run = move || Command::new(PROGRAM).args(arguments).output();
-    let ran = tokio::task::spawn_blocking(run).await.expect("no panic");
-    ran.expect("the program starts")
-}
-
-/// What a run that must succeed has printed.
-async fn printed(arguments: &[&str]) -> String {
-    let output = run(arguments).await;
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).expect("text")
-}
+const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_ad-reports"));
 
 fn url<B: Base>(bed: &Bed<B>) -> String {
     bed.options().to_url_lossy().to_string()
@@ -36,17 +15,15 @@ fn url<B: Base>(bed: &Bed<B>) -> String {
 
 /// The figures in the line of a variant.
 fn figures(text: &str, variant: &str) -> Vec<u32> {
-    let line = text.lines().find(|line| line.starts_with(variant));
-    let line = line.unwrap_or_else(|| panic!("no {variant}: {text}"));
-    let figures = line.split_whitespace().skip(1);
-    figures.map(|figure| figure.parse().expect(line)).collect()
+    let figures = tx_tests::figures(text, &[variant]).into_iter();
+    figures.map(|figure| figure.parse().expect(text)).collect()
 }
 
 /// What trials of so many accounts have printed, the last of which has shown the fault.
 async fn trials(arguments: &[&str], accounts: u32) -> Vec<String> {
     let mut texts = Vec::new();
     while texts.len() < TRIALS {
-        let text = printed(arguments).await;
+        let text = PROGRAM.printed(arguments).await;
         let lost = assert_figures(&text, accounts);
         texts.push(text);
         if lost > 0 {
@@ -122,7 +99,7 @@ async fn status_shows_who_waits_for_whom<B: Base>() {
         let second =
             tokio::spawn(async move { waiting.locked(second, async || Ok::<_, Error>(())).await });
         until("the second waits", async || states(&bed).await.len() == 2).await;
-        let text = printed(&["status", "--database-url", &url]).await;
+        let text = PROGRAM.printed(&["status", "--database-url", &url]).await;
         second.abort();
         Ok::<_, Error>(text)
     });
@@ -161,12 +138,10 @@ async fn what_means_nothing_is_refused() {
         (&["dance"], "`dance`"),
         (&["--database-url", "oracle:x"], "must begin with sqlite:"),
     ] {
-        let output = run(arguments).await;
-        assert!(!output.status.success(), "{arguments:?}");
-        let text = String::from_utf8(output.stderr).expect("text");
+        let text = PROGRAM.refusal(arguments).await;
         assert!(text.contains(reason), "{arguments:?}: {text}");
     }
-    let text = printed(&["--help"]).await;
+    let text = PROGRAM.printed(&["--help"]).await;
     assert!(text.starts_with("Two imports share an account"), "{text}");
 }
 
@@ -174,6 +149,5 @@ async fn what_means_nothing_is_refused() {
 async fn tables_of_another_make_are_an_error() {
     let bed = Bed::<Sqlite>::new().await.expect("SQLite is always there");
     bed.control("create table ad_account (mine text)").await;
-    let output = run(&["--database-url", &url(&bed)]).await;
-    assert!(!output.status.success(), "{output:?}");
+    PROGRAM.refusal(&["--database-url", &url(&bed)]).await;
 }

@@ -1,36 +1,16 @@
 //! The program itself: its commands, from the outside.
 
-use std::process::{Output, Stdio};
-use std::time::Duration;
-
 use course_applicants::clerk::Clerk;
 use course_applicants::tables;
 use hyper::Method;
 use serde_json::json;
 use sqlx::Sqlite;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
 use tx_runtime::history::{Fault, History};
-use tx_tests::on_each_database;
+use tx_tests::{Program, Running, on_each_database};
 
 use crate::stage::{Base, empty_bed, url};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_course-applicants");
-
-/// Longer than anything that the program is told to do here.
-const LIMIT: Duration = Duration::from_mins(1);
-
-async fn run(arguments: &[&str]) -> Output {
-    let mut program = Command::new(PROGRAM);
-    let output = program.args(arguments).kill_on_drop(true).output();
-    let output = timeout(LIMIT, output).await.expect("the program ends");
-    output.expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("text")
-}
+const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_course-applicants"));
 
 /// The lines of the table, their columns between single blanks.
 fn lines(output: &str) -> Vec<String> {
@@ -53,9 +33,7 @@ fn expected(found: usize) -> [String; 4] {
 /// Without a database URL too, so this is what the command of the README prints.
 #[tokio::test]
 async fn a_trial_prints_one_table_and_why() {
-    let output = run(&["--applicants", "9"]).await;
-    let text = text(&output.stdout);
-    assert!(output.status.success(), "{text}");
+    let text = PROGRAM.printed(&["--applicants", "9"]).await;
     assert_eq!(lines(&text), expected(9), "{text}");
     for part in [
         "UNIQUE constraint failed: applicant_history.id",
@@ -82,9 +60,10 @@ async fn a_trial_leaves_a_database_as_it_was<B: Base>() {
             let migration = teachers.generate(&bed.db).await.expect("a migration");
             bed.control_raw(&migration.up).await;
         }
-        let output = run(&["--applicants", "9", "--database-url", &url(&bed)]).await;
-        assert!(output.status.success(), "{output:?}");
-        assert_eq!(lines(&text(&output.stdout)).len(), 4, "{output:?}");
+        let text = PROGRAM
+            .printed(&["--applicants", "9", "--database-url", &url(&bed)])
+            .await;
+        assert_eq!(lines(&text).len(), 4, "{text}");
         assert!(tables::are_absent(&bed.db).await.expect("an answer"));
         let missing = teachers.verify(&bed.db).await.expect("a report");
         assert_eq!(missing.is_clean(), audited, "{missing}");
@@ -108,9 +87,7 @@ async fn a_trial_keeps_away_from_what_others_have_made<B: Base>() {
         .await;
     bed.control("insert into applicant_history values ('kept')")
         .await;
-    let output = run(&["--database-url", &url(&bed)]).await;
-    assert!(!output.status.success(), "{output:?}");
-    let said = text(&output.stderr);
+    let said = PROGRAM.refusal(&["--database-url", &url(&bed)]).await;
     assert!(said.contains("`applicant_history` already"), "{said}");
     let kept = bed.control_texts("select mine from applicant_history");
     assert_eq!(kept.await, ["kept"]);
@@ -125,15 +102,17 @@ async fn a_service_with_the_wrong_history_does_not_start<B: Base>() {
     };
     let url = url(&bed);
     let listen = ["--listen", "127.0.0.1:0", "--database-url", &url];
-    let output = run(&[&["serve", "--variant", "hand-made"], &listen[..]].concat()).await;
-    let said = text(&output.stderr);
+    let output = PROGRAM
+        .run(&[&["serve", "--variant", "hand-made"], &listen[..]].concat())
+        .await;
+    let said = String::from_utf8(output.stderr).expect("text");
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("the service does not start"), "{said}");
     assert!(
         said.contains("its primary key is (id), and should be (id, rev)"),
         "{said}"
     );
-    assert!(text(&output.stdout).is_empty(), "it has not listened");
+    assert!(output.stdout.is_empty(), "it has not listened");
 
     // All that it has said to do is enough.
     let report = tables::verify(&bed.db).await.expect("a report");
@@ -143,38 +122,18 @@ async fn a_service_with_the_wrong_history_does_not_start<B: Base>() {
         }
     }
     tables::mend(&bed.db, &report).await.expect("the fixes");
-    drop(Serving::start(&url, &[]).await);
+    drop(serve(&url, &[]).await);
     bed.assert_clean().await;
     bed.finish().await;
 }
 on_each_database!(a_service_with_the_wrong_history_does_not_start);
 
-/// The program with the command `serve`, which has said where it listens; killed in the end.
-struct Serving {
-    clerk: Clerk,
-    _child: Child,
-}
-
-impl Serving {
-    async fn start(url: &str, further: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["serve", "--listen", "127.0.0.1:0", "--database-url", url])
-            .args(further)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let line = timeout(LIMIT, lines.next_line()).await;
-        let line = line.expect("it listens or ends").expect("text");
-        let line = line.expect("it listens");
-        let address = line.strip_prefix("listening on http://").expect(&line);
-        let server = address.parse().expect(&line);
-        Self {
-            clerk: Clerk { server },
-            _child: child,
-        }
-    }
+/// The program with the command `serve`, which has said where it listens, and somebody of the staff.
+async fn serve(url: &str, further: &[&str]) -> (Running, Clerk) {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", url];
+    let mut serving = PROGRAM.start(&[&serve[..], further].concat());
+    let server = serving.address().await;
+    (serving, Clerk { server })
 }
 
 async fn a_history_is_printed<B: Base>() {
@@ -182,8 +141,7 @@ async fn a_history_is_printed<B: Base>() {
         return;
     };
     let url = url(&bed);
-    let serving = Serving::start(&url, &[]).await;
-    let clerk = serving.clerk;
+    let (_serving, clerk) = serve(&url, &[]).await;
     let body = json!({ "name": "Bea", "course": "pottery", "reason": "open day" });
     let registered = clerk.send(Method::PUT, "/applicants/7", "ann", &body).await;
     assert_eq!(registered.expect("an answer").status.as_u16(), 201);
@@ -193,8 +151,9 @@ async fn a_history_is_printed<B: Base>() {
         .await;
     assert_eq!(decided.expect("an answer").status.as_u16(), 204);
 
-    let output = run(&["history", "7", "--database-url", &url]).await;
-    let printed = text(&output.stdout);
+    let printed = PROGRAM
+        .printed(&["history", "7", "--database-url", &url])
+        .await;
     let page = clerk.get("/applicants/7/history").await.expect("an answer");
     assert_eq!(printed, page.text);
     assert!(
@@ -202,15 +161,13 @@ async fn a_history_is_printed<B: Base>() {
         "{printed}"
     );
 
-    let output = run(&["history", "8", "--database-url", &url]).await;
-    assert!(!output.status.success());
-    assert_eq!(text(&output.stderr), "error: there is no applicant 8\n");
-    let output = run(&["--database-url", &url]).await;
-    assert!(
-        !output.status.success(),
-        "a trial keeps away from tables that it has not made"
-    );
-    assert!(text(&output.stderr).contains("there is a table `applicant`"));
+    let said = PROGRAM
+        .refusal(&["history", "8", "--database-url", &url])
+        .await;
+    assert_eq!(said, "error: there is no applicant 8\n");
+    // A trial keeps away from tables that it has not made.
+    let said = PROGRAM.refusal(&["--database-url", &url]).await;
+    assert!(said.contains("there is a table `applicant`"), "{said}");
     bed.finish().await;
 }
 on_each_database!(a_history_is_printed);
@@ -219,7 +176,8 @@ on_each_database!(a_history_is_printed);
 #[tokio::test]
 async fn without_the_check_the_wrong_history_is_in_use() {
     let bed = empty_bed::<Sqlite>().await.expect("SQLite is always there");
-    let serving = Serving::start(&url(&bed), &["--variant", "hand-made", "--unchecked"]).await;
+    let further = ["--variant", "hand-made", "--unchecked"];
+    let (_serving, clerk) = serve(&url(&bed), &further).await;
     let body = json!({ "name": "Bea", "course": "pottery", "reason": "open day" });
     for (path, body, status) in [
         ("/applicants/7", body, 201),
@@ -229,23 +187,20 @@ async fn without_the_check_the_wrong_history_is_in_use() {
             500,
         ),
     ] {
-        let answer = serving.clerk.send(Method::PUT, path, "ann", &body).await;
+        let answer = clerk.send(Method::PUT, path, "ann", &body).await;
         assert_eq!(answer.expect("an answer").status.as_u16(), status);
     }
-    let found = serving.clerk.look_up(7).await.expect("an answer");
+    let found = clerk.look_up(7).await.expect("an answer");
     assert_eq!(found.expect("it is there").course, "pottery");
 }
 
 #[tokio::test]
 async fn an_unknown_option_is_refused() {
-    let output = run(&["--frobnicate"]).await;
-    assert!(!output.status.success());
-    let said = text(&output.stderr);
+    let said = PROGRAM.refusal(&["--frobnicate"]).await;
     assert!(
         said.contains("--frobnicate") && said.contains("--help"),
         "{said}"
     );
-    let output = run(&["--help"]).await;
-    assert!(output.status.success());
-    assert!(output.stdout.starts_with(b"Who changed what"));
+    let text = PROGRAM.printed(&["--help"]).await;
+    assert!(text.starts_with("Who changed what"), "{text}");
 }

@@ -4,7 +4,7 @@ use hyper::Method;
 use sqlx::{ConnectOptions as _, Sqlite};
 use tx_tests::{Bed, RedisServer, on_each_database};
 
-use crate::program::{self, Serving, counts, run};
+use crate::program::{self, PROGRAM, counts, serve};
 use crate::scene::{self, Base, STORMS};
 
 /// Storms two instances whose locks are in Redis; gives what the program prints.
@@ -16,10 +16,7 @@ async fn storm<B: Base>(bed: &Bed<B>, redis: &RedisServer, variants: [&str; 2]) 
         "storm", "--database-url", database.as_str(), "--redis-url", redis.url(),
         "--instances", "2", "--accounts", "50", "--variant", first, "--variant", second,
     ];
-    let output = run(&storm).await;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{output:?}");
-    text
+    PROGRAM.printed(&storm).await
 }
 
 async fn locks_in_redis_do_no_harm<B: Base>() {
@@ -72,8 +69,7 @@ async fn serve_keeps_its_locks_in_redis() {
     let bed = scene::bed::<Sqlite>()
         .await
         .expect("SQLite is always there");
-    let mut serving = Serving::start(&program::url(&bed), &["--redis-url", redis.url()]);
-    let mut client = serving.client();
+    let (_serving, mut client) = serve(&program::url(&bed), &["--redis-url", redis.url()]).await;
     let answer = client.send(Method::PUT, "/accounts/7/interest-assets/52");
     assert_eq!(answer.await.expect("an answer").status.as_u16(), 201);
     let tokens: Vec<String> = redis.ask(&["KEYS", "*"]).await;
@@ -84,8 +80,8 @@ async fn serve_keeps_its_locks_in_redis() {
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_named() {
-    let output = run(&["--redis-url", "redis://127.0.0.1:1"]).await;
-    assert!(!output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stderr).expect("text");
+    let text = PROGRAM
+        .refusal(&["--redis-url", "redis://127.0.0.1:1"])
+        .await;
     assert!(text.starts_with("error: --redis-url: "), "{text}");
 }
