@@ -19,7 +19,7 @@
 //! under the lock when those who wait for the lock have all the others: it fails after the
 //! bounded wait for a connection, unless `nesting_depth` counts its connections as well.
 //!
-//! The proof covers connections taken through this `Db`. Connections taken from
+//! The proof covers connections taken through any `Db` over the pool. Connections taken from
 //! `db.pool()` directly only delay it, as long as nobody holds one of those while entering a
 //! scope. Before a deeper chain was first seen, chains admitted under the smaller depth may
 //! block each other; that case is detected, and the request that would close the circle is
@@ -89,6 +89,12 @@ impl Admission {
 
     pub(crate) fn size(&self) -> usize {
         self.size
+    }
+
+    /// One more says how many connections a chain holds at once; the greatest number counts.
+    pub(crate) fn declare(&self, depth: usize) {
+        let mut state = self.state();
+        state.depth = state.depth.max(depth.min(self.size));
     }
 
     /// The level of the innermost transactions: who asks at it for one connection, and for

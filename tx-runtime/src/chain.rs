@@ -96,8 +96,6 @@ pub(crate) struct Open {
 /// What the chain says about one `Db`.
 pub(crate) struct Found<'a> {
     pub(crate) scope: &'a ScopeLink,
-    /// The frame the scope was entered from.
-    pub(crate) parent: Option<&'a Frame>,
 }
 
 impl ScopeLink {
@@ -175,11 +173,16 @@ impl Frame {
     pub(crate) fn find(&self, db: DbId) -> Option<Found<'_>> {
         self.outwards().find_map(|frame| match &frame.link {
             Link::Scope(scope) if scope.db != db => None,
-            Link::Scope(scope) | Link::Outside(scope) => Some(Found {
-                scope,
-                parent: frame.parent.as_deref(),
-            }),
+            Link::Scope(scope) | Link::Outside(scope) => Some(Found { scope }),
             Link::Lock(_) => None,
+        })
+    }
+
+    /// The scopes of every `Db` from this frame outwards, innermost first.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &ScopeLink> {
+        self.outwards().filter_map(|frame| match &frame.link {
+            Link::Scope(scope) => Some(scope),
+            Link::Outside(_) | Link::Lock(_) => None,
         })
     }
 

@@ -66,7 +66,7 @@
 //! | `wire`, `session`, `journal` | its connection and the one operation under way on it; what is on record of it |
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
 //! | `verdict` | what became of a COMMIT, also if its answer was lost |
-//! | `source`, `connecting`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, or why none, what becomes of them, in which order, what drops left to do |
+//! | `source`, `gate`, `connecting`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, who shares them, or why none, what becomes of them, in which order, what drops left to do |
 //! | `deadline` | when a scope must have finished |
 //! | `chain`, `lock`, `own_writes` | the call chain; named locks, their queue and providers; what a body has written to |
 //! | `hooks`, `hook`, `values`, `level` | what waits for the end of a transaction; what its scopes share; a level's verdict |
@@ -125,6 +125,7 @@ mod deadline;
 mod dialect;
 mod error;
 mod executor;
+mod gate;
 mod guarded;
 mod held_lock;
 #[cfg(feature = "history")]

@@ -1,17 +1,17 @@
 //! Where connections come from: the pool behind its admission order.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection, Pool};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::admission::{Admission, Holder, Parked};
+use crate::admission::{Holder, Parked};
 use crate::cleanup::Cleanups;
 use crate::connecting;
 use crate::dialect::{Concurrency, Dialect, Obstacle};
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::identity::DbId;
 use crate::lease::Lease;
 use crate::listener::Watch;
@@ -56,16 +56,8 @@ pub(crate) struct Source<DB: Dialect> {
     pool: Pool<DB>,
     settings: Settings,
     cleanups: Arc<Cleanups>,
-    /// The waiting room before the database's own locks.
-    locks: LockQueue,
-    /// Whether the server's default isolation fixes the snapshot before a lock that comes with
-    /// BEGIN; learned from the first such lock.
-    locks_first: AtomicBool,
-    admission: Arc<Admission>,
+    gate: Arc<Gate>,
     concurrency: Concurrency,
-    /// Writers of a single-writer database queue here, in order and without a connection,
-    /// instead of sleeping and retrying inside the database.
-    writer: Arc<Semaphore>,
     /// The sessions of transactions that have ended, for the memory in them.
     spent: Mutex<Vec<Session<DB>>>,
     replica: Option<Arc<Self>>,
@@ -106,17 +98,13 @@ impl<DB: Dialect> Source<DB> {
         settings: Settings,
         cleanups: Arc<Cleanups>,
     ) -> Arc<Self> {
-        let size = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
         Arc::new(Self {
             id: DbId::next(),
             concurrency: DB::concurrency(&pool.connect_options()),
-            admission: Admission::new(size, settings.nesting_depth),
+            gate: Gate::of(&pool, settings.nesting_depth),
             pool,
             settings,
             cleanups,
-            locks: LockQueue::new(),
-            locks_first: AtomicBool::new(false),
-            writer: Arc::new(Semaphore::new(1)),
             spent: Mutex::default(),
             replica,
         })
@@ -144,15 +132,20 @@ impl<DB: Dialect> Source<DB> {
     }
 
     pub(crate) fn locks(&self) -> &LockQueue {
-        &self.locks
+        &self.gate.locks
     }
 
     pub(crate) fn locks_first(&self) -> bool {
-        self.locks_first.load(Ordering::Relaxed)
+        self.gate.locks_first()
     }
 
     pub(crate) fn learn_to_lock_first(&self) {
-        self.locks_first.store(true, Ordering::Relaxed);
+        self.gate.learn_to_lock_first();
+    }
+
+    /// Whether both get their connections from one pool.
+    pub(crate) fn shares_pool(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.gate, &other.gate)
     }
 
     pub(crate) fn tolerates_failed_statements(&self) -> bool {
@@ -166,7 +159,7 @@ impl<DB: Dialect> Source<DB> {
     pub(crate) fn keep_spent(&self, session: Option<Session<DB>>) {
         let mut spent = self.spent();
         // More transactions than connections are never under way at once.
-        if spent.len() < self.admission.size() {
+        if spent.len() < self.gate.admission.size() {
             spent.extend(session);
         }
     }
@@ -192,7 +185,7 @@ impl<DB: Dialect> Source<DB> {
     /// How often a connection found dead at BEGIN is replaced: each of the pool's once, and
     /// a fresh one.
     pub(crate) fn begin_attempts(&self) -> usize {
-        self.admission.size().saturating_add(1)
+        self.gate.admission.size().saturating_add(1)
     }
 
     /// A connection for `function`, whose chain holds those of `holding`.
@@ -225,7 +218,7 @@ impl<DB: Dialect> Source<DB> {
             function,
             outer: holding.innermost,
             waited,
-            size: self.admission.size(),
+            size: self.gate.admission.size(),
         })
     }
 
@@ -243,7 +236,7 @@ impl<DB: Dialect> Source<DB> {
     /// What a request holds that is part of no transaction, and during which nothing else is
     /// waited for: it may have the connections that are kept for nested transactions.
     pub(crate) fn in_between(&self, mut holding: Holding) -> Holding {
-        holding.level = holding.level.max(self.admission.innermost_level());
+        holding.level = holding.level.max(self.gate.admission.innermost_level());
         holding.under_lock = true;
         holding
     }
@@ -263,7 +256,7 @@ impl<DB: Dialect> Source<DB> {
 
     /// Says that the chain of a connection, its `level`-th, waits for a lock.
     pub(crate) fn park(&self, level: usize) -> Parked {
-        self.admission.park(level)
+        self.gate.admission.park(level)
     }
 
     /// Whether a second connection would wait for the chain that asks for it.
@@ -286,13 +279,14 @@ impl<DB: Dialect> Source<DB> {
         // The writer's turn comes first: whoever waits for it holds no connection.
         let writer = self.writer_turn(purpose).await;
         let permit = self
+            .gate
             .admission
             .admit(holding.level, &holding.holders, holding.under_lock)
             .await
             .map_err(|impossible| Error::PoolTooSmall {
                 function,
                 outer: holding.innermost.unwrap_or(function),
-                size: self.admission.size(),
+                size: self.gate.admission.size(),
                 needed: impossible.needed,
             })?;
         *turn = true;
@@ -317,7 +311,7 @@ impl<DB: Dialect> Source<DB> {
         if !queues {
             return None;
         }
-        Arc::clone(&self.writer).acquire_owned().await.ok()
+        Arc::clone(&self.gate.writer).acquire_owned().await.ok()
     }
 
     /// As [`lease`](Self::lease), for one statement in autocommit.

@@ -495,6 +495,83 @@ case! {
     }
 }
 
+/// A `Db` of one's own over the bed's pool.
+fn neighbour<B: Backend>(bed: &Bed<B>) -> Db<B> {
+    Db::new(bed.db.pool().clone())
+}
+
+case! {
+    x_13_same_pool on sqlite, postgres, mysql;
+    "two Dbs over one pool have two transactions: nothing of one is in the other, and clones join";
+    async fn<B>(bed) {
+        let (clone, other) = (bed.db.clone(), neighbour(bed));
+        bed.db
+            .transaction(async || {
+                assert!(clone.is_in_transaction() && !other.is_in_transaction());
+                let refused = insert(&other, 1).await.map_err(Error::from);
+                assert!(matches!(refused, Err(Error::OutsideScope)), "{refused:?}");
+                other
+                    .transaction(async || Ok::<_, Error>(insert(&other, 2).await?))
+                    .await?;
+                clone
+                    .savepoint(async || Ok::<_, Error>(insert(&clone, 3).await?))
+                    .await?;
+                bed.db.set_rollback_only("two is stored all the same")
+            })
+            .await
+            .unwrap_err();
+        assert_eq!(bed.rows().await, [2]);
+    }
+}
+
+case! {
+    x_13_same_pool_crowd on postgres, mysql;
+    "chains through two Dbs over one pool, in both orders, all find their second connection";
+    async fn<B>(bed) {
+        let other = neighbour(bed);
+        let arrived = Barrier::new(3);
+        let chains = (1..=6).map(async |n| {
+            let (outer, inner) = if n % 2 == 0 {
+                (&bed.db, &other)
+            } else {
+                (&other, &bed.db)
+            };
+            outer
+                .transaction(async || {
+                    insert(outer, n).await?;
+                    // As many as the pool has room for beside one that is kept free.
+                    arrived.wait().await;
+                    inner
+                        .transaction(async || Ok::<_, Error>(insert(inner, n + 10).await?))
+                        .await
+                })
+                .await
+        });
+        let chains = timeout(Duration::from_mins(1), join_all(chains));
+        for told in chains.await.expect("the chains wait for each other") {
+            told.unwrap();
+        }
+        assert_eq!(bed.rows().await.len(), 12);
+    }
+}
+
+case! {
+    x_13_same_pool_writer on sqlite;
+    "a second Db over the pool is as little a second writer as the first is";
+    async fn<B>(bed) {
+        let other = neighbour(bed);
+        let told = bed.db.transaction(async || {
+            bed.insert(1).await?;
+            other
+                .transaction(async || Ok::<_, Error>(insert(&other, 2).await?))
+                .await
+        });
+        let told = told.await;
+        assert!(matches!(told, Err(Error::SecondWriter { .. })), "{told:?}");
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
 case! {
     x_14 on postgres; pool = 1;
     "SET LOCAL ends with the scope, committed or not; SET stays on its connection";

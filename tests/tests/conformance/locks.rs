@@ -719,6 +719,26 @@ case! {
 }
 
 case! {
+    l_17_same_pool on sqlite, postgres, mysql;
+    "Dbs over one pool keep each other out, and along one chain enter what either holds";
+    async fn<B>(bed) {
+        let other = Db::new(bed.db.pool().clone());
+        let again = || Lock::key("k").no_wait();
+        let held = bed.db.lock("k").await.unwrap();
+        let elsewhere = other.clone();
+        let refused = tokio::spawn(async move { elsewhere.lock(again()).await.map(drop) });
+        let refused = refused.await.unwrap();
+        assert!(matches!(refused, Err(Error::LockTimeout { .. })), "{refused:?}");
+        let entered = held.within(async || {
+            other.locked(again(), async || Ok::<_, Error>(())).await
+        });
+        entered.await.unwrap();
+        held.release().await.unwrap();
+        other.lock(again()).await.unwrap().release().await.unwrap();
+    }
+}
+
+case! {
     l_18 on sqlite, postgres, mysql;
     "tasks that name the same keys in opposite orders do not wait for each other in a circle";
     async fn<B>(bed) {

@@ -67,7 +67,7 @@ fn of_type<DB: Dialect>(transaction: &Arc<dyn Physical>) -> Option<Arc<Transacti
     any.downcast().ok()
 }
 
-/// The connections of `db` that a chain holds, those of its locks included.
+/// The connections of the pool of `source` that a chain holds, those of its locks included.
 pub(crate) fn holding<DB: Dialect>(source: &Source<DB>, frame: Option<&Frame>) -> Holding {
     let mut holding = nearest_transaction(source, frame)
         .map_or_else(Holding::default, |transaction| transaction.holding(false));
@@ -83,17 +83,13 @@ pub(crate) fn holding<DB: Dialect>(source: &Source<DB>, frame: Option<&Frame>) -
     holding
 }
 
-/// The transaction of `db` nearest in the chain, running or suspended.
+/// The transaction on the pool of `source` nearest in the chain, running or suspended.
 pub(crate) fn nearest_transaction<DB: Dialect>(
     source: &Source<DB>,
     frame: Option<&Frame>,
 ) -> Option<Arc<Transaction<DB>>> {
-    let mut next = frame.and_then(|frame| frame.find(source.id()));
-    while let Some(found) = next {
-        if let Some(position) = Position::of(found.scope) {
-            return Some(position.transaction);
-        }
-        next = found.parent.and_then(|frame| frame.find(source.id()));
-    }
-    None
+    frame?.scopes().find_map(|scope| {
+        let Position { transaction, .. } = Position::of(scope)?;
+        transaction.is_on_pool_of(source).then_some(transaction)
+    })
 }

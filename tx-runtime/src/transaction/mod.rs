@@ -334,6 +334,10 @@ impl<DB: Dialect> Transaction<DB> {
         holding
     }
 
+    pub(crate) fn is_on_pool_of(&self, source: &Source<DB>) -> bool {
+        self.source.shares_pool(source)
+    }
+
     /// Ends a transaction in which nothing ran; `false` if something did.
     pub(crate) fn end_if_unused(&self, kept: bool) -> bool {
         match self.wire.try_lock() {
