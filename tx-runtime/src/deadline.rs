@@ -64,7 +64,7 @@ impl Deadline {
 /// It stays where it is: a future that is handed on by value takes its room twice.
 pub(crate) async fn race<T>(
     deadline: Option<Deadline>,
-    mut work: Pin<&mut impl Future<Output = T>>,
+    mut work: Pin<&mut (impl Future<Output = T> + ?Sized)>,
 ) -> Result<T, Deadline> {
     // In a box, so that scopes without a deadline have no room for it.
     let mut end = deadline.map(|deadline| (Box::pin(sleep_until(deadline.at)), deadline));

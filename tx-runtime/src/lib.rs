@@ -156,6 +156,7 @@ mod site;
 mod source;
 mod statement;
 mod stream;
+mod surfaced;
 mod target;
 mod tickets;
 mod transaction;

@@ -19,6 +19,7 @@ use crate::retry::Retry;
 use crate::rules::{RollbackPolicy, RuledOptions, Rules};
 use crate::scope;
 use crate::site::Site;
+use crate::surfaced::Surfaced;
 
 /// What `db = ..` may name: a `Db`, or something that leads to one.
 #[diagnostic::on_unimplemented(
@@ -169,23 +170,20 @@ pub fn again<T: Again>(argument: &T) -> T {
 }
 
 /// Runs a function's body in its scope.
-///
-/// In a box, here as below: otherwise the future of a function contains those of all the annotated
-/// functions inside of it, each several times the size of the next, and the compiler gives up on
-/// their layout at a depth of three.
 pub fn run<DB, R, F>(
     db: &Db<DB>,
     options: TransactionOptions,
     rules: Rules<R::Ok, R::Error>,
     body: F,
-) -> Pin<Box<impl Future<Output = R>>>
+) -> impl Future<Output = R>
 where
     DB: Dialect,
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
     let options = RuledOptions { options, rules };
-    Box::pin(scope::run(db.source(), options, body))
+    let run = |body| scope::run(db.source(), options, body);
+    Surfaced::new(move || body(), run)
 }
 
 /// The attempts at a function that retries.
@@ -203,12 +201,12 @@ impl<DB: Dialect, T, E: From<Error>> Attempts<DB, T, E> {
     }
 
     /// Makes one; `None` if another is to follow.
-    pub fn make<R, F>(&mut self, body: F) -> Pin<Box<impl Future<Output = Option<R>>>>
+    pub fn make<R, F>(&mut self, body: F) -> impl Future<Output = Option<R>>
     where
         R: TransactionResult<Ok = T, Error = E>,
         F: AsyncFnOnce() -> R,
     {
-        Box::pin(self.0.make(body))
+        Surfaced::new(move || body(), |body| self.0.make(body))
     }
 
     /// What its results mean.
@@ -242,14 +240,15 @@ pub fn run_locked<DB, R, F>(
     options: TransactionOptions,
     rules: Rules<R::Ok, R::Error>,
     body: F,
-) -> Pin<Box<impl Future<Output = R>>>
+) -> impl Future<Output = R>
 where
     DB: Dialect,
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
     let options = RuledOptions { options, rules };
-    Box::pin(scope::run_locked(db.source(), db.bind(lock), options, body))
+    let run = |body| scope::run_locked(db.source(), db.bind(lock), options, body);
+    Surfaced::new(move || body(), run)
 }
 
 /// What `on = ..` may name.
@@ -269,15 +268,18 @@ pub fn locked<R, F>(
     until: Until,
     rules: Rules<R::Ok, R::Error>,
     body: F,
-) -> Pin<Box<impl Future<Output = R>>>
+) -> impl Future<Output = R>
 where
     R: TransactionResult,
     F: AsyncFnOnce() -> R,
 {
     let lock = lock.bind(|| provider);
-    let body = async || body().await.into_result();
     let describe = move |error: &R::Error| rules.describe(error);
-    Box::pin(async move {
-        R::from_result(held_lock::locked(lock, function, until.0, describe, body).await)
-    })
+    Surfaced::new(
+        move || body(),
+        |body| async move {
+            let body = async || body().await.into_result();
+            R::from_result(held_lock::locked(lock, function, until.0, describe, body).await)
+        },
+    )
 }

@@ -714,6 +714,96 @@ case! {
     }
 }
 
+/// Functions inside each other, as deep as a service may be.
+mod deep {
+    use tx_runtime::{Error, SqliteDb, transactional};
+
+    #[transactional]
+    pub(super) async fn request(db: &SqliteDb) -> Result<(), Error> {
+        order(db).await
+    }
+
+    #[transactional(lock = "order")]
+    async fn order(db: &SqliteDb) -> Result<(), Error> {
+        lines(db).await
+    }
+
+    #[transactional(propagation = Nested)]
+    async fn lines(db: &SqliteDb) -> Result<(), Error> {
+        stock(db).await
+    }
+
+    #[transactional(propagation = Mandatory)]
+    async fn stock(db: &SqliteDb) -> Result<(), Error> {
+        reservation(db).await
+    }
+
+    #[transactional(propagation = Nested)]
+    async fn reservation(db: &SqliteDb) -> Result<(), Error> {
+        audit(db).await
+    }
+
+    #[transactional(propagation = Supports)]
+    async fn audit(db: &SqliteDb) -> Result<(), Error> {
+        closures(db).await
+    }
+
+    async fn closures(db: &SqliteDb) -> Result<(), Error> {
+        db.transaction(async || {
+            db.savepoint(async || {
+                sqlx::query("insert into t (id) values (1)")
+                    .execute(db)
+                    .await?;
+                Ok::<_, Error>(())
+            })
+            .await
+        })
+        .await
+    }
+
+    /// The same without a function in between.
+    pub(super) async fn only_closures(db: &SqliteDb) -> Result<(), Error> {
+        db.transaction(async || {
+            db.savepoint(async || {
+                db.transaction(async || {
+                    db.locked("k", async || {
+                        db.savepoint(async || {
+                            db.transaction(async || {
+                                sqlx::query("insert into t (id) values (2)")
+                                    .execute(db)
+                                    .await?;
+                                Ok::<_, Error>(())
+                            })
+                            .await
+                        })
+                        .await
+                    })
+                    .await
+                })
+                .await
+            })
+            .await
+        })
+        .await
+    }
+}
+
+// That it compiles is the point: the limit is the compiler's, on the depth of types.
+#[tokio::test]
+async fn c_26_deep() {
+    let Some(bed) = Bed::<sqlx::Sqlite>::new().await else {
+        return;
+    };
+    let db = bed.db.clone();
+    let spawned = tokio::spawn(async move {
+        deep::request(&db).await?;
+        deep::only_closures(&db).await
+    });
+    spawned.await.unwrap().unwrap();
+    assert_eq!(bed.rows().await, [1, 2]);
+    bed.assert_clean().await;
+}
+
 case! {
     c_28 on postgres, mysql;
     "a forgotten scope keeps its transaction until its connection ends, and blocks no one else";

@@ -33,6 +33,7 @@ use crate::retry::Retry;
 use crate::scope::{self, Attempts, Position};
 use crate::site::Site;
 use crate::source::Source;
+use crate::surfaced::Surfaced;
 use crate::target::Target;
 use crate::transaction_info::TransactionInfo;
 use crate::tx::Tx;
@@ -210,9 +211,15 @@ impl<DB: Dialect> Db<DB> {
         F: AsyncFnOnce() -> Result<T, E>,
     {
         let LockedOptions { options, lock } = options.into();
+        let body = move || body();
+        let source = &self.source;
         match lock {
-            None => scope::run(&self.source, options, body).await,
-            Some(lock) => scope::run_locked(&self.source, self.bind(lock), options, body).await,
+            None => Surfaced::new(body, |body| scope::run(source, options, body)).await,
+            Some(lock) => {
+                let lock = self.bind(lock);
+                let run = |body| scope::run_locked(source, lock, options, body);
+                Surfaced::new(body, run).await
+            }
         }
     }
 
@@ -260,7 +267,7 @@ impl<DB: Dialect> Db<DB> {
         let deadline = attempts.deadline();
         let mut all = async || {
             loop {
-                if let Some(result) = attempts.make(async || body().await).await {
+                if let Some(result) = Surfaced::new(|| body(), |body| attempts.make(body)).await {
                     return result;
                 }
             }
@@ -270,7 +277,7 @@ impl<DB: Dialect> Db<DB> {
             Some(lock) => {
                 let lock = self.bind(lock);
                 let describe = |error: &E| rules.describe(error);
-                held_lock::locked(lock, function, deadline, describe, all).await
+                Box::pin(held_lock::locked(lock, function, deadline, describe, all)).await
             }
         };
         attempts.settle().await;
@@ -347,7 +354,8 @@ impl<DB: Dialect> Db<DB> {
         let site = Site::at("locked", Location::caller());
         let lock = self.bind(lock.into());
         let describe = |error: &E| format!("{error:?}");
-        async move { held_lock::locked(lock, site, None, describe, body).await }
+        let run = move |body| held_lock::locked(lock, site, None, describe, body);
+        Surfaced::new(move || body(), run)
     }
 
     /// Takes a lock and holds it in a variable.

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures_core::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::ending::{Ending, Intent, Meant};
@@ -60,7 +61,8 @@ where
     let RuledOptions { mut options, rules } = options;
     options.since.get_or_insert_with(Instant::now);
     let deadline = deadline_to_be(source, &options);
-    let mut entered = Box::pin(locked::enter(source, &options, lock));
+    // What is in a box anyway has its type hidden, so that callers are spared its depth.
+    let mut entered: BoxFuture<'_, _> = Box::pin(locked::enter(source, &options, lock));
     let entered = deadline::race(deadline, entered.as_mut()).await;
     let entered = entered.unwrap_or_else(|late| {
         let doom = late.doom();
@@ -148,7 +150,8 @@ where
     let result = match ended {
         Ok(result) => result.into_result(),
         Err(deadline) => {
-            let late = Box::pin(scope.time_out(deadline)).await;
+            let late: BoxFuture<'_, _> = Box::pin(scope.time_out(deadline));
+            let late = late.await;
             scope.ending = Ending::Final;
             let conclusion = concludes.then(|| Conclusion::Failed(late.to_string()));
             return (R::from_result(Err(late.into())), conclusion);
