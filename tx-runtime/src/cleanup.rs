@@ -9,11 +9,18 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+tokio::task_local! {
+    /// The clean-ups that the running one is counted among, by their address.
+    static AMONG: usize;
+}
+
 /// The running clean-ups of one `Db`.
 #[derive(Debug, Default)]
 pub(crate) struct Cleanups {
     running: AtomicUsize,
-    idle: Notify,
+    /// Those of them that wait for the others.
+    draining: AtomicUsize,
+    changed: Notify,
 }
 
 /// One that runs, as long as this lives.
@@ -22,9 +29,26 @@ pub(crate) struct Running(Arc<Cleanups>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.0.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_waiters();
-        }
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// A clean-up that waits for the others, as long as this lives.
+struct Draining<'a>(&'a Cleanups);
+
+impl<'a> Draining<'a> {
+    fn mark(cleanups: &'a Cleanups) -> Self {
+        cleanups.draining.fetch_add(1, Ordering::SeqCst);
+        // It may have been the last that another one waits for.
+        cleanups.changed.notify_waiters();
+        Self(cleanups)
+    }
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.0.draining.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -39,26 +63,38 @@ impl Cleanups {
         cleanup: impl Future<Output = T> + Send + 'static,
     ) {
         let running = self.enter();
-        handle.spawn(async move {
+        handle.spawn(AMONG.scope(self.address(), async move {
             drop(cleanup.await);
             drop(running);
-        });
+        }));
     }
 
     /// Counts what somebody else runs.
     pub(crate) fn enter(self: &Arc<Self>) -> Running {
-        self.running.fetch_add(1, Ordering::AcqRel);
+        self.running.fetch_add(1, Ordering::SeqCst);
         Running(Arc::clone(self))
     }
 
+    /// Waits until none is left. Called by one of them, by a hook for example, it waits for
+    /// those that do not wait themselves.
     pub(crate) async fn drain(&self) {
+        let among = AMONG.try_with(|among| *among == self.address());
+        let inside = among.unwrap_or(false).then(|| Draining::mark(self));
         loop {
-            let idle = self.idle.notified();
-            if self.running.load(Ordering::Acquire) == 0 {
+            let changed = self.changed.notified();
+            let waiting = match inside {
+                Some(_) => self.draining.load(Ordering::SeqCst),
+                None => 0,
+            };
+            if self.running.load(Ordering::SeqCst) <= waiting {
                 return;
             }
-            idle.await;
+            changed.await;
         }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 }
 

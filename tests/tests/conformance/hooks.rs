@@ -1142,6 +1142,43 @@ case! {
 }
 
 case! {
+    h_49_drains on sqlite, postgres, mysql;
+    "a hook may wait for the clean-ups that it is one of: for the others, and not for itself";
+    async fn<B>(bed) {
+        let log = Log::default();
+        bed.db.transaction(async || {
+            bed.insert(1).await?;
+            for name in ["one", "two"] {
+                let (drains, log) = (bed.clone(), log.clone());
+                bed.db.after_commit_spawn(async move || {
+                    drains.db.drain().await;
+                    log.add(name);
+                })?;
+            }
+            Ok::<_, Error>(())
+        }).await.unwrap();
+        bed.db.drain().await;
+        let mut drained = log.take();
+        drained.sort();
+        assert_eq!(drained, ["one", "two"]);
+
+        let mut dropped = Box::pin(bed.db.transaction(async || {
+            let (drains, log) = (bed.clone(), log.clone());
+            bed.db.after_rollback(async move || {
+                drains.db.drain().await;
+                log.add("rolled back");
+            })?;
+            bed.insert(2).await?;
+            std::future::pending::<Result<(), Error>>().await
+        }));
+        assert!(futures_util::poll!(dropped.as_mut()).is_pending());
+        drop(dropped);
+        bed.db.drain().await;
+        assert_eq!(log.take(), ["rolled back"]);
+    }
+}
+
+case! {
     h_49_dropped on sqlite, postgres, mysql;
     "a spawned hook is dropped with its savepoint and its transaction, and its panic is its own";
     async fn<B>(bed) {

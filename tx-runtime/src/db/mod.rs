@@ -472,6 +472,9 @@ impl<DB: Dialect> Db<DB> {
 
     /// Waits for the clean-ups that dropped scopes and statements have started, for hooks on tasks of their own,
     /// and for the opening of locks.
+    ///
+    /// In such a hook it waits for all but those that wait themselves. Scopes that somebody runs are
+    /// not waited for.
     pub async fn drain(&self) {
         self.source.cleanups().drain().await;
         self.queue().drain().await;
