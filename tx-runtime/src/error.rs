@@ -639,6 +639,17 @@ fn may_succeed_again(reason: &(dyn StdError + Send + Sync + 'static)) -> bool {
     })
 }
 
+/// For functions that return sqlx's own error: a driver's error comes out as it was, and
+/// [`Error::of`] finds any other inside.
+impl From<Error> for sqlx::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(error) => error,
+            own => own.into_statement_error(),
+        }
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {

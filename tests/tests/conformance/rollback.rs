@@ -94,6 +94,40 @@ case! {
     }
 }
 
+/// Functions whose error is sqlx's own.
+#[transactional(db = bed.db)]
+async fn plainly<B: Backend>(bed: &Bed<B>, id: i64) -> Result<(), sqlx::Error> {
+    bed.insert(id).await
+}
+
+#[transactional(db = bed.db)]
+async fn swallowing<B: Backend>(bed: &Bed<B>, id: i64) -> Result<(), sqlx::Error> {
+    plainly(bed, id).await?;
+    let _ = plainly(bed, id).await;
+    Ok(())
+}
+
+case! {
+    r_01_sqlx on sqlite, postgres, mysql;
+    "a function may return sqlx's own error: a statement's as it is, and the scope's inside one";
+    async fn<B>(bed) {
+        plainly(bed, 1).await.unwrap();
+        let duplicate = plainly(bed, 1).await.unwrap_err();
+        let database = duplicate.as_database_error().expect("the statement's own");
+        assert!(database.is_unique_violation());
+        let swallowed = swallowing(bed, 2).await.unwrap_err();
+        assert!(matches!(Error::of(&swallowed), Some(Error::UnexpectedRollback { .. })), "{swallowed:?}");
+        let told: Result<(), sqlx::Error> = bed.db.transaction(async || {
+            bed.insert(3).await?;
+            bed.db.set_rollback_only("why")?;
+            Ok(())
+        }).await;
+        let told = told.map_err(Error::from);
+        assert!(matches!(told, Err(Error::RolledBack { .. })), "{told:?}");
+        assert_eq!(bed.rows().await, [1]);
+    }
+}
+
 case! {
     r_01_wire on postgres, mysql; pool = 1;
     "an error is one ROLLBACK, and the connection serves the next scope";
