@@ -78,7 +78,7 @@ const WORDS: [&str; 62] = [
 ];
 
 /// Options that are right by themselves.
-const OPTIONS: [&str; 16] = [
+const OPTIONS: [&str; 17] = [
     "db = self.pool,",
     "propagation = RequiresNew,",
     "propagation = Nested,",
@@ -86,6 +86,7 @@ const OPTIONS: [&str; 16] = [
     "isolation = Serializable,",
     "read_only,",
     "timeout = \"3s\",",
+    "timeout = \"none\",",
     "name = \"x\",",
     "retry(attempts = 5, backoff = \"10ms..1s\", idempotent),",
     "lock = \"a:{id}\",",

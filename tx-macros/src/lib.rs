@@ -179,6 +179,7 @@ use proc_macro::TokenStream;
 ///
 /// For the whole scope, waiting for a connection and for locks included. A duration is a whole
 /// number and one of `ms`, `s`, `m` (minutes) and `h`.
+/// `"none"` is no limit, for a function of a `Db` that has one for all.
 ///
 /// ```ignore
 /// # // needs tx-runtime

@@ -5,7 +5,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use tx_runtime::{CauseKind, Error, Outcome, Propagation, Retry, TransactionOptions, Tx};
+use tx_runtime::{
+    CauseKind, Error, Outcome, Propagation, Retry, TransactionOptions, Tx, transactional,
+};
 use tx_tests::{Backend, Bed, case, poll_n};
 
 /// The time of a scope that is to be late.
@@ -317,6 +319,24 @@ case! {
         bed.control("delete from t").await;
         bed.db.transaction_with(limited(Duration::MAX), sleeps).await.unwrap();
         assert_eq!(bed.rows().await, [1]);
+    }
+}
+
+#[transactional(db = bed.db, timeout = "none")]
+async fn without_limit<B: Backend>(bed: &Bed<B>) -> Result<(), Error> {
+    sleep(SHORT * 2).await;
+    Ok(bed.insert(1).await?)
+}
+
+case! {
+    t_11_none on sqlite, postgres, mysql;
+    bed = Bed::<B>::build(|pool| pool, |builder| builder.timeout(SHORT));
+    "the attribute frees a function of the time that its Db has for all";
+    async fn<B>(bed) {
+        without_limit(bed).await.unwrap();
+        assert_eq!(bed.rows().await, [1]);
+        let joined = bed.db.transaction(async || without_limit(bed).await).await;
+        assert!(matches!(joined, Err(Error::TimedOut { .. })), "{joined:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use syn::Error;
 
 use crate::grammar::{Given, Lock};
 
-pub(crate) fn all(options: &Lock, timeout: Option<&Given<u64>>) -> Vec<Error> {
+pub(crate) fn all(options: &Lock, timeout: Option<&Given<Option<u64>>>) -> Vec<Error> {
     let found = [
         named_once(options),
         waited_for(options),
@@ -30,12 +30,12 @@ fn waited_for(options: &Lock) -> Option<Error> {
 }
 
 /// The time limit of the whole function includes the waiting.
-fn within(options: &Lock, timeout: Option<&Given<u64>>) -> Option<Error> {
-    let (wait, timeout) = (options.wait.as_ref()?, timeout?);
+fn within(options: &Lock, timeout: Option<&Given<Option<u64>>>) -> Option<Error> {
+    let (wait, timeout) = (options.wait.as_ref()?, timeout?.value?);
     let message = "`timeout` ends the function before this `wait` is over, since it includes the \
                    waiting\n\
                    help: make `wait` shorter than `timeout`";
-    (wait.value >= timeout.value).then(|| Error::new(wait.key.span(), message))
+    (wait.value >= timeout).then(|| Error::new(wait.key.span(), message))
 }
 
 fn repeated(options: &Lock) -> Vec<Error> {

@@ -27,6 +27,16 @@ pub(crate) fn duration(key: &Ident, input: ParseStream, zero: &str) -> Result<u6
     Ok(millis)
 }
 
+/// As [`duration`], or `key = "none"`.
+pub(crate) fn limit(key: &Ident, input: ParseStream, zero: &str) -> Result<Option<u64>> {
+    let unlimited = matches!(input.fork().parse(), Ok(Lit::Str(text)) if text.value() == "none");
+    if unlimited {
+        input.parse::<Lit>()?;
+        return Ok(None);
+    }
+    duration(key, input, zero).map(Some)
+}
+
 /// `key = "10ms..1s"`, in milliseconds.
 pub(crate) fn range(key: &Ident, input: ParseStream) -> Result<(u64, u64)> {
     let text = quoted(key, input, "10ms..1s")?;

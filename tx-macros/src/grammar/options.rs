@@ -4,7 +4,7 @@ use proc_macro2::Ident;
 use syn::parse::ParseStream;
 use syn::{Error, Expr, LitStr, Pat, Path, Result};
 
-use super::duration::duration;
+use super::duration::limit;
 use super::history::{self, History};
 use super::list::{Given, Keyed, set, set_flag, set_list};
 use super::lock::{Lock, lock};
@@ -19,8 +19,8 @@ pub(crate) struct Options {
     pub(crate) propagation: Option<Given<Word<Propagation>>>,
     pub(crate) isolation: Option<Given<Word<Isolation>>>,
     pub(crate) read_only: Option<Given<()>>,
-    /// In milliseconds, as all durations.
-    pub(crate) timeout: Option<Given<u64>>,
+    /// In milliseconds, as all durations; `None` for no limit.
+    pub(crate) timeout: Option<Given<Option<u64>>>,
     pub(crate) retry: Option<Given<Retry>>,
     pub(crate) no_rollback_for: Option<Given<Vec<Pat>>>,
     pub(crate) rollback_for: Option<Given<Vec<Pat>>>,
@@ -59,7 +59,7 @@ impl Keyed for Options {
             "isolation" => set(&mut self.isolation, key, input, "Serializable", word),
             "read_only" => set_flag(&mut self.read_only, key, input),
             "timeout" => set(&mut self.timeout, key, input, "\"3s\"", |input| {
-                duration(&name, input, "leave `timeout` out to wait without limit")
+                limit(&name, input, "write `\"none\"` to wait without limit")
             }),
             "retry" => set_list(&mut self.retry, key, input, retry::EXAMPLE, errors),
             "no_rollback_for" => set(
@@ -216,7 +216,7 @@ mod tests {
         assert!(options.db.is_some() && options.isolation.is_some());
         assert!(options.propagation() == Propagation::Nested);
         assert!(options.read_only.is_some() && options.rollback_if.is_some());
-        assert_eq!(options.timeout.map(|given| given.value), Some(3_000));
+        assert_eq!(options.timeout.map(|given| given.value), Some(Some(3_000)));
         let retry = options.retry.expect("a retry").value;
         assert_eq!(retry.attempts.map(|given| given.value), Some(5));
         assert_eq!(retry.backoff.map(|given| given.value), Some((10, 1_000)));

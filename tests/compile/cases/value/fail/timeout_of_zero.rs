@@ -1,5 +1,5 @@
 // No time at all is not "no limit".
-// Fix: leave `timeout` out.
+// Fix: write `timeout = "none"`.
 use tx_runtime::{Error, PgDb, transactional};
 
 #[transactional(timeout = "0s")]
