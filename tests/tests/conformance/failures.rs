@@ -654,6 +654,20 @@ case! {
 }
 
 case! {
+    f_16_quoted on sqlite, postgres, mysql;
+    "the words of COMMIT inside of a string are a string";
+    async fn<B>(bed) {
+        let text = if B::LABEL == "postgres" { r"E'it\'s; commit'" } else { "'it''s; commit'" };
+        bed.db.transaction(async || {
+            insert(&bed.db, 1).await?;
+            B::exec(&bed.db, &format!("update t set v = {text}")).await?;
+            Ok::<_, Error>(())
+        }).await.unwrap();
+        assert_eq!(bed.control_texts("select v from t").await, ["it's; commit"]);
+    }
+}
+
+case! {
     f_16_procedure on postgres; pool = 1;
     "PostgreSQL refuses a COMMIT that a procedure hides, and the scope rolls back";
     async fn<B>(bed) {

@@ -825,6 +825,33 @@ case! {
     }
 }
 
+/// Statements that commit and do not look like it, with nothing behind them that could be harmed.
+const COMMIT_AS_WELL: [&str; 7] = [
+    "set password = password('')",
+    "set default role none",
+    "check table t",
+    "backup stage start",
+    "load index into cache t",
+    "/*!50000 truncate table t */",
+    "/*M! create table u (id int) */",
+];
+
+case! {
+    s_23_unlikely on mysql;
+    "other statements that commit are not sent either, and the scope rolls back";
+    async fn<B>(bed) {
+        for sql in COMMIT_AS_WELL {
+            let told = bed.db.transaction(async || {
+                bed.insert(1).await?;
+                Ok::<_, Error>(B::raw(&bed.db, sql).await?)
+            });
+            let told = told.await;
+            assert!(matches!(told, Err(Error::ImplicitCommit { .. })), "{sql}: {told:?}");
+            assert!(bed.rows().await.is_empty(), "{sql}");
+        }
+    }
+}
+
 case! {
     s_23_outer on mysql;
     "DDL in a scope is not sent and dooms the scope";

@@ -43,12 +43,20 @@ fn after_blanks(mut sql: &str) -> &str {
         sql = match trimmed {
             comment if comment.starts_with("--") => after(comment, "\n"),
             comment if comment.starts_with('#') => after(comment, "\n"),
-            comment if comment.starts_with("/*") && !comment.starts_with("/*!") => {
-                after(comment, "*/")
+            comment if comment.starts_with("/*") => {
+                executable(comment).unwrap_or_else(|| after(comment, "*/"))
             }
             other => return other,
         };
     }
+}
+
+/// What MariaDB and MySQL run of a comment: `/*! ..`, `/*M! ..`, maybe with a version.
+fn executable(comment: &str) -> Option<&str> {
+    let body = comment
+        .strip_prefix("/*!")
+        .or_else(|| comment.strip_prefix("/*M!"))?;
+    Some(body.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
 fn after<'a>(text: &'a str, end: &str) -> &'a str {
@@ -93,26 +101,36 @@ impl<'a> Statements<'a> {
     fn after_quoted(&self) -> &'a str {
         let rest = self.rest;
         match rest.as_bytes() {
-            [quote @ (b'\'' | b'"' | b'`'), ..] => self.after_string(*quote),
+            // PostgreSQL's strings in which a backslash quotes, whatever the others do.
+            [b'e' | b'E', b'\'', ..] => after_string(&rest[1..], b'\'', true),
+            [first, ..] if is_part_of_word(*first) => {
+                rest.trim_start_matches(|c: char| c.is_ascii() && is_part_of_word(c as u8))
+            }
+            [quote @ (b'\'' | b'"' | b'`'), ..] => after_string(rest, *quote, self.backslashes),
             [b'-', b'-', ..] => after(rest, "\n"),
             [b'/', b'*', ..] => after(rest, "*/"),
             [b'$', ..] => after_dollar_quoted(rest),
             _ => rest.get(1..).unwrap_or_else(|| after_first_char(rest)),
         }
     }
+}
 
-    fn after_string(&self, quote: u8) -> &'a str {
-        let mut bytes = self.rest.bytes().enumerate().skip(1);
-        while let Some((position, byte)) = bytes.next() {
-            if byte == quote {
-                return &self.rest[position + 1..];
-            }
-            if byte == b'\\' && self.backslashes {
-                bytes.next();
-            }
+/// What follows the string that `sql` starts with.
+fn after_string(sql: &str, quote: u8, backslashes: bool) -> &str {
+    let mut bytes = sql.bytes().enumerate().skip(1);
+    while let Some((position, byte)) = bytes.next() {
+        if byte == quote {
+            return &sql[position + 1..];
         }
-        ""
+        if byte == b'\\' && backslashes {
+            bytes.next();
+        }
     }
+    ""
+}
+
+fn is_part_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 impl<'a> Iterator for Statements<'a> {
@@ -202,6 +220,9 @@ mod tests {
             "select 'it''s'; rollback",
             "select 1 /* ; */; end",
             "select $$;$$; commit",
+            r"select E'\'' ; commit",
+            r"select '\' ; commit",
+            "select date'2020-01-01'; commit",
         ] {
             assert!(controls_transaction(sql, false), "{sql}");
         }
@@ -213,6 +234,8 @@ mod tests {
             "select 1 -- ; commit\n; select 2",
             "select $x$; commit $x$; select 2",
             "insert into t values (1); insert into t values ('ä; commit')",
+            r"insert into t values (E'it\'s; commit'); select 1",
+            r"insert into t values (1, e'\\\'; commit')",
             "do $$ begin perform 1; end $$",
             "create trigger x after insert on t begin select 1; end",
             "set @note = 'no autocommit here'; select 1",
@@ -243,6 +266,10 @@ mod tests {
             "SET @@autocommit = 0",
             "set @x = 1, autocommit = 0",
             "prepare transaction 'x'",
+            "/*! commit */",
+            "/*!50000 commit */",
+            "/*M!100300 rollback */",
+            "/*M! set */ /* then */ autocommit = 0",
         ] {
             assert!(controls_transaction(sql, false), "{sql}");
         }

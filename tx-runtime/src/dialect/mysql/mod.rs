@@ -56,6 +56,13 @@ fn commits_implicitly(sql: &str) -> bool {
         words.next_is(&["table", "tables"])
     } else if is_one_of(first, &["analyze"]) {
         words.next_is(&["table", "local", "no_write_to_binlog"])
+    } else if is_one_of(first, &["set"]) {
+        let what = words.next_word();
+        is_one_of(what, &["password"]) || is_one_of(what, &["default"]) && words.next_is(&["role"])
+    } else if is_one_of(first, &["load"]) {
+        words.next_is(&["index"])
+    } else if is_one_of(first, &["start", "stop"]) {
+        words.next_is(&["slave", "replica", "all", "group_replication"])
     } else {
         is_one_of(first, ALWAYS_COMMIT)
     }
@@ -74,6 +81,11 @@ const ALWAYS_COMMIT: &[&str] = &[
     "uninstall",
     "flush",
     "reset",
+    "check",
+    "cache",
+    "backup",
+    "change",
+    "import",
 ];
 
 fn creates_temporary(after_create: &mut Words<'_>) -> bool {
@@ -373,6 +385,13 @@ mod tests {
             "truncate t",
             "lock tables t write",
             "analyze table t",
+            "set password = password('x')",
+            "SET DEFAULT ROLE NONE",
+            "check table t",
+            "backup stage start",
+            "load index into cache t",
+            "stop replica",
+            "/*!50000 truncate t */",
         ] {
             assert!(commits_implicitly(sql), "{sql}");
         }
@@ -383,6 +402,10 @@ mod tests {
             "insert into t values (1)",
             "select * from t lock in share mode",
             "analyze select * from t",
+            "set role none",
+            "set @password = 1",
+            "load data infile 'x' into table t",
+            "/* truncate */ delete from t",
         ] {
             assert!(!commits_implicitly(sql), "{sql}");
         }
