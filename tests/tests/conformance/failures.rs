@@ -10,7 +10,7 @@ use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::pool::PoolOptions;
 use sqlx::{Database, Encode, Executor as _, Type};
 use tx_runtime::{
-    CauseKind, Db, Error, Isolation, MySqlDb, Obstacle, Outcome, PgDb, Propagation, SqliteDb,
+    CauseKind, Db, Error, Isolation, MySqlDb, Obstacle, Outcome, PgDb, Propagation, Retry, SqliteDb,
     TransactionOptions, Tx, transactional,
 };
 use tx_tests::{Backend, Bed, Lay, Proxy, case};
@@ -542,6 +542,41 @@ case! {
 
 /// Compiles only for what takes the transaction away from its owner.
 fn consumes<'t, B: Backend, F>(_: impl FnOnce(Tx<'t, B>) -> F) {}
+
+case! {
+    f_11_stale on postgres; pool = 1;
+    "a prepared statement that a migration has made stale costs one attempt, and its connection";
+    async fn<B>(bed) {
+        const ALL: &str = "select * from t";
+        let migrate = async |column: &str| {
+            bed.control_raw(&format!("alter table t add column {column} int")).await;
+        };
+        let read = async || Ok::<_, Error>(B::ints(&bed.db, ALL).await?);
+
+        // The evil: with plain sqlx the connection never gets over it.
+        B::ints(B::pool(bed.db.pool()), ALL).await.unwrap();
+        migrate("a").await;
+        for _ in 0..3 {
+            B::ints(B::pool(bed.db.pool()), ALL).await.unwrap_err();
+        }
+
+        let told = bed.db.transaction(read).await.unwrap_err();
+        assert!(matches!(told, Error::Database(_)), "{told:?}");
+        assert!(told.is_retryable());
+        bed.db.transaction(read).await.unwrap();
+
+        migrate("b").await;
+        let pid = bed.db.transaction(async || Ok::<_, Error>(bed.pid().await?)).await.unwrap();
+        bed.db.retrying(Retry::attempts(2), TransactionOptions::new(), read).await.unwrap();
+        let now = bed.db.transaction(async || Ok::<_, Error>(bed.pid().await?)).await.unwrap();
+        assert_ne!(pid, now);
+
+        migrate("c").await;
+        let autocommit = TransactionOptions::new().propagation(Propagation::NotSupported);
+        bed.db.transaction_with(autocommit.clone(), read).await.unwrap_err();
+        bed.db.transaction_with(autocommit, read).await.unwrap();
+    }
+}
 
 case! {
     f_14 on sqlite, postgres, mysql; pool = 1;

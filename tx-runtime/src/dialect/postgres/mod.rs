@@ -32,6 +32,7 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 const ACTIVE_TRANSACTION: &str = "25001";
 const ABORTED_TRANSACTION: &str = "25P02";
 const NO_ACTIVE_TRANSACTION: &str = "25P01";
+const INVALID_STATEMENT_NAME: &str = "26000";
 const UNDEFINED_TABLE: &str = "42P01";
 
 fn code(error: &sqlx::Error) -> Option<&str> {
@@ -51,6 +52,19 @@ fn lost_connection(code: &str) -> bool {
             code,
             "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04"
         )
+}
+
+/// Whether the server's prepared statements are not those that the driver has noted down: what one
+/// of them reads has been altered, or they were thrown away.
+///
+/// The driver goes on using them, so this comes again on the same connection, and not on another.
+fn has_stale_statements(error: &sqlx::Error) -> bool {
+    let database = error.as_database_error();
+    let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    database.is_some_and(|error| {
+        // `cached plan must not change result type` has no code of its own.
+        error.code() == INVALID_STATEMENT_NAME || error.routine() == Some("RevalidateCachedQuery")
+    })
 }
 
 /// Whether a backslash quotes the next character inside a string, by default.
@@ -196,15 +210,17 @@ impl Dialect for Postgres {
             // After ROLLBACK TO the server still fails every conflicting statement and the
             // COMMIT (40001), or does so on the other databases (deadlock).
             Some(SERIALIZATION_FAILURE | DEADLOCK) => Fault::Transaction,
+            _ if has_stale_statements(error) => Fault::Connection,
             _ => Fault::Statement,
         })
     }
 
     fn is_retryable(error: &sqlx::Error) -> bool {
-        matches!(
+        let is_conflict = matches!(
             code(error),
             Some(SERIALIZATION_FAILURE | DEADLOCK | LOCK_NOT_AVAILABLE)
-        )
+        );
+        is_conflict || has_stale_statements(error)
     }
 
     fn ended_early(error: &sqlx::Error) -> bool {
