@@ -59,7 +59,7 @@
 //! | `db`, `tx`, `held_lock`, `executor` | the handles: `Db`, the explicit `Tx` and lock; as sqlx executors |
 //! | `database_locks` | locks of the server, on connections of their own |
 //! | `target` | where a statement goes: a transaction, the pool, or nowhere |
-//! | `scope` | the life of one scope: entered by its mode, left by its body's result |
+//! | `surfaced`, `scope` | a scope's future as its caller sees it; its life: entered by its mode, left by its body's result |
 //! | `autocommit`, `stream` | statements outside a transaction; row streams |
 //! | `transaction` | a physical transaction: begin, turns, savepoints, commit, rollback |
 //! | `aftermath`, `after_all` | what runs once a transaction has ended, or all of a chain |
