@@ -508,13 +508,13 @@ case! {
         bed.db
             .transaction(async || {
                 assert!(clone.is_in_transaction() && !other.is_in_transaction());
-                let refused = insert(&other, 1).await.map_err(Error::from);
+                let refused = insert(&other, 1).await;
                 assert!(matches!(refused, Err(Error::OutsideScope)), "{refused:?}");
                 other
-                    .transaction(async || Ok::<_, Error>(insert(&other, 2).await?))
+                    .transaction(async || insert(&other, 2).await)
                     .await?;
                 clone
-                    .savepoint(async || Ok::<_, Error>(insert(&clone, 3).await?))
+                    .savepoint(async || insert(&clone, 3).await)
                     .await?;
                 bed.db.set_rollback_only("two is stored all the same")
             })
@@ -542,7 +542,7 @@ case! {
                     // As many as the pool has room for beside one that is kept free.
                     arrived.wait().await;
                     inner
-                        .transaction(async || Ok::<_, Error>(insert(inner, n + 10).await?))
+                        .transaction(async || insert(inner, n + 10).await)
                         .await
                 })
                 .await
@@ -563,7 +563,7 @@ case! {
         let told = bed.db.transaction(async || {
             bed.insert(1).await?;
             other
-                .transaction(async || Ok::<_, Error>(insert(&other, 2).await?))
+                .transaction(async || insert(&other, 2).await)
                 .await
         });
         let told = told.await;

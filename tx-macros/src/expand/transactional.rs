@@ -85,10 +85,10 @@ fn settings(shell: &Shell, options: &Options) -> TokenStream {
     let read_only = options.read_only.as_ref();
     let read_only = read_only.map(|_| quote_spanned!(shell.span=> .read_only()));
     let timeout = options.timeout.as_ref().map(|given| {
-        let limit = match given.value {
-            Some(millis) => quote_spanned!(shell.span=> from_millis(#millis)),
-            None => quote_spanned!(shell.span=> MAX),
-        };
+        let limit = given.value.map_or_else(
+            || quote_spanned!(shell.span=> MAX),
+            |millis| quote_spanned!(shell.span=> from_millis(#millis)),
+        );
         quote_spanned!(shell.span=> .timeout(::core::time::Duration::#limit))
     });
     let history = options.history.as_ref().map(|given| {

@@ -267,7 +267,9 @@ impl<DB: Dialect> Db<DB> {
         let deadline = attempts.deadline();
         let mut all = async || {
             loop {
-                if let Some(result) = Surfaced::new(|| body(), |body| attempts.make(body)).await {
+                let made =
+                    Surfaced::new(&mut body, |body| attempts.make(async move || body().await));
+                if let Some(result) = made.await {
                     return result;
                 }
             }
