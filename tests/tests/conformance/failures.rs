@@ -10,8 +10,8 @@ use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::pool::PoolOptions;
 use sqlx::{Database, Encode, Executor as _, Type};
 use tx_runtime::{
-    CauseKind, Db, Error, Isolation, MySqlDb, Obstacle, Outcome, PgDb, Propagation, Retry, SqliteDb,
-    TransactionOptions, Tx, transactional,
+    CauseKind, Db, Error, Isolation, MySqlDb, Obstacle, Outcome, PgDb, Propagation, Retry,
+    SqliteDb, TransactionOptions, Tx, transactional,
 };
 use tx_tests::{Backend, Bed, Lay, Proxy, case};
 
