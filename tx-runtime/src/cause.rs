@@ -4,8 +4,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::dialect;
-use crate::error::Error;
 use crate::site::Site;
 
 /// The first thing that went wrong in a transaction.
@@ -54,25 +52,29 @@ pub enum CauseKind {
 
 impl Cause {
     pub(crate) fn of_database(kind: CauseKind, error: &sqlx::Error, retryable: bool) -> Self {
-        Self::new(kind, error.to_string(), code(error), retryable)
+        Self::in_words(kind, error.to_string(), error, retryable)
+    }
+
+    /// As [`of_database`](Self::of_database), where there is more to be said than the driver does.
+    pub(crate) fn in_words(
+        kind: CauseKind,
+        text: String,
+        error: &sqlx::Error,
+        retryable: bool,
+    ) -> Self {
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
+        Self::new(
+            kind,
+            text,
+            code.map(std::borrow::Cow::into_owned),
+            retryable,
+        )
     }
 
     pub(crate) fn of_function(kind: CauseKind, text: impl Into<String>) -> Self {
         Self::new(kind, text.into(), None, false)
-    }
-
-    pub(crate) fn of_begin(error: &Error) -> Self {
-        match error {
-            Error::Begin {
-                source, retryable, ..
-            } => Self::of_database(CauseKind::Begin, source, *retryable),
-            Error::Connect { source, .. } => {
-                let retryable = dialect::is_retryable(source);
-                Self::new(CauseKind::Begin, error.to_string(), code(source), retryable)
-            }
-            // That no connection comes free is no conflict.
-            other => Self::of_function(CauseKind::Begin, other.to_string()),
-        }
     }
 
     fn new(kind: CauseKind, text: String, code: Option<String>, retryable: bool) -> Self {
@@ -101,13 +103,6 @@ impl Cause {
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
-}
-
-fn code(error: &sqlx::Error) -> Option<String> {
-    let code = error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code);
-    code.map(std::borrow::Cow::into_owned)
 }
 
 impl fmt::Display for Cause {

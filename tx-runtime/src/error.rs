@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::author::Author;
-use crate::cause::{Cause, Doom};
+use crate::cause::{Cause, CauseKind, Doom};
 use crate::dialect::Obstacle;
 use crate::hook::HookFailure;
 use crate::options::Isolation;
@@ -611,6 +611,21 @@ impl Error {
                 Outcome::Unknown
             }
             _ => Outcome::RolledBack,
+        }
+    }
+
+    /// As the first thing that went wrong in a transaction which it kept from beginning.
+    pub(crate) fn as_cause_of_begin(&self) -> Cause {
+        match self {
+            Self::Begin {
+                source, retryable, ..
+            } => Cause::of_database(CauseKind::Begin, source, *retryable),
+            Self::Connect { source, .. } => {
+                let retryable = crate::dialect::is_retryable(source);
+                Cause::in_words(CauseKind::Begin, self.to_string(), source, retryable)
+            }
+            // That no connection comes free is no conflict.
+            other => Cause::of_function(CauseKind::Begin, other.to_string()),
         }
     }
 

@@ -53,10 +53,11 @@ impl Default for Settings {
 /// What all clones of one `Db` share.
 pub(crate) struct Source<DB: Dialect> {
     id: DbId,
+    /// Dropped before the pool, whose address it is known by.
+    gate: Arc<Gate>,
     pool: Pool<DB>,
     settings: Settings,
     cleanups: Arc<Cleanups>,
-    gate: Arc<Gate>,
     concurrency: Concurrency,
     /// The sessions of transactions that have ended, for the memory in them.
     spent: Mutex<Vec<Session<DB>>>,

@@ -18,7 +18,7 @@ use tracing::Span;
 use crate::admission::{Holder, Parked};
 use crate::aftermath::{self, Aftermath};
 use crate::author::Author;
-use crate::cause::{Cause, Doom};
+use crate::cause::Doom;
 use crate::chain::Physical;
 use crate::deadline::Deadline;
 use crate::dialect::{Dialect, Fault};
@@ -207,7 +207,8 @@ impl<DB: Dialect> Transaction<DB> {
         if let Err(error) = &begun
             && !busy(error)
         {
-            self.root.doom(Doom::new(function, Cause::of_begin(error)));
+            self.root
+                .doom(Doom::new(function, error.as_cause_of_begin()));
         }
         begun
     }
