@@ -25,7 +25,12 @@ pub(crate) async fn failed<DB: Dialect>(
     match error {
         sqlx::Error::PoolTimedOut => match look::<DB>(function, options).await {
             Some(found) => found,
-            None => told::<DB>(function, options, Obstacle::Pool, sqlx::Error::PoolTimedOut),
+            None => told::<DB>(
+                function,
+                options,
+                Obstacle::PoolItself,
+                sqlx::Error::PoolTimedOut,
+            ),
         },
         error => refused::<DB>(function, options, error),
     }

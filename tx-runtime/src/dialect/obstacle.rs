@@ -1,6 +1,7 @@
 //! What stands between a program and its database.
 
 use std::fmt;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 use std::io::ErrorKind;
 
 /// Why no connection to a database could be made.
@@ -30,7 +31,7 @@ pub enum Obstacle {
     /// What is at the path cannot be opened (SQLite).
     Unopenable,
     /// Connections can be made, but the pool made none that it could use.
-    Pool,
+    PoolItself,
     /// Something else, which the driver's error tells.
     Other,
 }
@@ -41,11 +42,17 @@ impl Obstacle {
     pub fn may_pass(self) -> bool {
         matches!(
             self,
-            Self::NoRoute | Self::Refused | Self::Silent | Self::NotReady | Self::Full | Self::Pool
+            Self::NoRoute
+                | Self::Refused
+                | Self::Silent
+                | Self::NotReady
+                | Self::Full
+                | Self::PoolItself
         )
     }
 
     /// What the network, rather than the database, has said.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(crate) fn of_network(error: &sqlx::Error) -> Self {
         let sqlx::Error::Io(error) = error else {
             return Self::Other;
@@ -81,7 +88,7 @@ impl Obstacle {
                  `?mode=rwc`) in a directory that exists"
             }
             Self::Unopenable => "see that it is a file that this program may read and write",
-            Self::Pool => {
+            Self::PoolItself => {
                 "see what `after_connect` of the pool does, or give it a longer `acquire_timeout`"
             }
             Self::Other => "see what the driver says",
@@ -103,7 +110,7 @@ impl fmt::Display for Obstacle {
             Self::NoDatabase => "the server has no such database",
             Self::NoFile => "there is no such file",
             Self::Unopenable => "what is there cannot be opened",
-            Self::Pool => "no connection of the pool was ready in time",
+            Self::PoolItself => "no connection of the pool was ready in time",
             Self::Other => "no connection could be made",
         })
     }
