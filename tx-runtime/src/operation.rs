@@ -187,7 +187,7 @@ pub(crate) async fn operate<DB: Dialect>(
 async fn run<DB: Dialect>(lease: &mut Lease<DB>, query: Prepared<DB>, want: Want) -> Report<DB> {
     match statement::run::<DB>(lease.use_connection(), query, want).await {
         Ok(answer) => Report::success(answer),
-        Err(error) => Report::failed_statement(lease, error).await,
+        Err(error) => Box::pin(Report::failed_statement(lease, error)).await,
     }
 }
 
@@ -203,7 +203,8 @@ async fn carry_out<DB: Dialect>(lease: &mut Lease<DB>, task: Task<DB>) -> Result
             fences,
             outrun,
         } => {
-            let begun = begin_fenced(lease, terms, &fences, &outrun).await;
+            // In a box, as all that is rare, so that the others have no room for it.
+            let begun = Box::pin(begin_fenced(lease, terms, &fences, &outrun)).await;
             mended(lease, begun).await
         }
         Task::BeginLocked {
@@ -299,7 +300,7 @@ async fn mended<DB: Dialect>(
     answer: Result<(), sqlx::Error>,
 ) -> Result<(), sqlx::Error> {
     if let Err(error) = &answer {
-        lease.roll_back_after(error).await;
+        Box::pin(lease.roll_back_after(error)).await;
     }
     answer
 }

@@ -47,8 +47,9 @@ impl<DB: Dialect> Session<DB> {
             Operation::Run(query, want) => self.run(query, want),
             operation => {
                 self.under_way = Some(Kind::of(&operation));
-                let seat = self.seat.take().expect(AT_HOME);
-                self.others.hold(other(seat, operation));
+                let mut seat = self.seat.take().expect(AT_HOME);
+                seat.0.operation = Some(operation);
+                self.others.hold(other(seat));
             }
         }
     }
@@ -95,8 +96,9 @@ struct Seat<DB: Dialect>(Box<Place<DB>>);
 
 struct Place<DB: Dialect> {
     lease: Option<Lease<DB>>,
-    /// What is to be run next. Here, it is moved once; in a future, whenever that is.
+    // What is to be done next. Here, it is moved once; in a future, whenever that is.
     statement: Option<(Prepared<DB>, Want)>,
+    operation: Option<Operation<DB>>,
 }
 
 impl<DB: Dialect> Default for Place<DB> {
@@ -104,11 +106,14 @@ impl<DB: Dialect> Default for Place<DB> {
         Self {
             lease: None,
             statement: None,
+            operation: None,
         }
     }
 }
 
 const AT_HOME: &str = "an idle session has its seat";
+
+const HANDED_IN: &str = "what is begun was handed in";
 
 const SEATED: &str = "a session that goes on has its connection";
 
@@ -127,7 +132,7 @@ fn statement<DB: Dialect>(
     mut seat: Seat<DB>,
 ) -> impl Future<Output = (Seat<DB>, Report<DB>)> + Send + 'static {
     async move {
-        let (query, want) = seat.0.statement.take().expect("there is one");
+        let (query, want) = seat.0.statement.take().expect(HANDED_IN);
         let connection = seat.lease().use_connection();
         let result = statement::run::<DB>(connection, query, want).await;
         let report = match result {
@@ -138,12 +143,19 @@ fn statement<DB: Dialect>(
     }
 }
 
-async fn other<DB: Dialect>(
+/// Carries out the operation that waits at the seat.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` has room for its arguments twice"
+)]
+fn other<DB: Dialect>(
     mut seat: Seat<DB>,
-    operation: Operation<DB>,
-) -> (Seat<DB>, Report<DB>) {
-    let report = operate(seat.lease(), operation).await;
-    (seat, report)
+) -> impl Future<Output = (Seat<DB>, Report<DB>)> + Send + 'static {
+    async move {
+        let operation = seat.0.operation.take().expect(HANDED_IN);
+        let report = operate(seat.lease(), operation).await;
+        (seat, report)
+    }
 }
 
 /// The memory of one operation's future after the other.

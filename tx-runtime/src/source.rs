@@ -1,5 +1,6 @@
 //! Where connections come from: the pool behind its admission order.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -201,8 +202,12 @@ impl<DB: Dialect> Source<DB> {
         self.check_writer(function, purpose, holding)?;
         let started = Instant::now();
         let mut turn = false;
-        let leased = self.admitted(function, purpose, holding, &mut turn);
-        match tokio::time::timeout(self.wait_limit(), leased).await {
+        let leased = {
+            // It stays where it is: handed on by value, it takes its room twice.
+            let leased = pin!(self.admitted(function, purpose, holding, &mut turn));
+            tokio::time::timeout(self.wait_limit(), leased).await
+        };
+        match leased {
             Ok(Err(Error::Begin {
                 source: sqlx::Error::PoolTimedOut,
                 ..

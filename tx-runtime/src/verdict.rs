@@ -38,9 +38,21 @@ pub(crate) async fn commit<DB: Dialect>(
     witness: &Witness<DB>,
 ) -> (Result<(), sqlx::Error>, Completion) {
     let behind = lease.owes();
-    let Err(error) = lease.commit(proofs).await else {
-        return (Ok(()), Completion::Committed);
-    };
+    match lease.commit(proofs).await {
+        Ok(()) => (Ok(()), Completion::Committed),
+        // In a box, so that a COMMIT that succeeds has no room for it.
+        Err(error) => Box::pin(clear_up(lease, error, behind, read_only, witness)).await,
+    }
+}
+
+/// What became of a transaction whose COMMIT was answered with `error`.
+async fn clear_up<DB: Dialect>(
+    lease: &mut Lease<DB>,
+    error: sqlx::Error,
+    behind: bool,
+    read_only: bool,
+    witness: &Witness<DB>,
+) -> (Result<(), sqlx::Error>, Completion) {
     if DB::fault(&error) == Fault::Connection {
         // The server must see that nothing more comes.
         lease.close();

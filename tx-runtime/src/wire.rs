@@ -237,14 +237,18 @@ impl<DB: Dialect> Wire<DB> {
         begun.map(drop)
     }
 
-    /// Starts an operation and runs it to its end.
-    pub(crate) async fn perform(
+    /// Starts an operation, here and now, and runs it to its end.
+    pub(crate) fn perform(
         &mut self,
         step: Step<DB>,
         operation: Operation<DB>,
-    ) -> Result<Answer<DB>, sqlx::Error> {
-        self.start(step, operation)?;
-        self.finish().await
+    ) -> impl Future<Output = Result<Answer<DB>, sqlx::Error>> + Send {
+        // An `async fn` would have room for both, twice.
+        let started = self.start(step, operation);
+        async {
+            started?;
+            self.finish().await
+        }
     }
 
     /// Runs the operation under way to its end, whoever started it.

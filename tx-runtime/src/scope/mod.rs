@@ -324,28 +324,35 @@ impl<DB: Dialect> Scope<DB> {
     /// If the future is dropped half-way, a COMMIT that was sent runs to its answer and
     /// anything less is rolled back.
     pub(crate) async fn leave(&mut self, intent: Intent) -> Result<(), Error> {
-        let Intent::Keep(meant) = intent else {
-            let ended = self.end(intent).await;
-            self.finish(false, &ended);
-            return ended;
+        let intent = match intent {
+            Intent::Keep(meant) => match self.before_commit().await {
+                Ok(()) => Intent::Keep(meant),
+                Err(failure) => return Box::pin(self.leave_unkept(failure, meant)).await,
+            },
+            give_up @ Intent::GiveUp(_) => give_up,
         };
-        if let Err(failure) = self.before_commit().await {
-            let given_up = self.end(Intent::GiveUp(failure.to_string())).await;
-            self.finish(false, &given_up);
-            let error = Error::BeforeCommit {
-                function: self.site(),
-                failure,
-                meant: meant.into_text(),
-            };
-            trace::report(self.site(), &error);
-            return Err(error);
-        }
-        let ended = self.end(Intent::Keep(meant)).await;
-        if let Err(error) = &ended {
+        let kept = matches!(intent, Intent::Keep(_));
+        let ended = self.end(intent).await;
+        if let Err(error) = &ended
+            && kept
+        {
             trace::report(self.site(), error);
         }
-        self.finish(true, &ended);
+        self.finish(kept, &ended);
         ended
+    }
+
+    /// Ends the scope, which a hook keeps from committing.
+    async fn leave_unkept(&mut self, failure: HookFailure, meant: Meant) -> Result<(), Error> {
+        let given_up = self.end(Intent::GiveUp(failure.to_string())).await;
+        self.finish(false, &given_up);
+        let error = Error::BeforeCommit {
+            function: self.site(),
+            failure,
+            meant: meant.into_text(),
+        };
+        trace::report(self.site(), &error);
+        Err(error)
     }
 
     /// What the scope's end has made due.

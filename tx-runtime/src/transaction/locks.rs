@@ -325,9 +325,6 @@ impl<DB: Dialect> Transaction<DB> {
     /// Refuses to commit under locks that are held no longer; what COMMIT itself has to see to
     /// is given as SQL.
     pub(super) async fn check_locks(&self) -> Result<String, Error> {
-        if self.adopted.is_empty() {
-            return Ok(String::new());
-        }
         for held in self.adopted.unproved(self.source.id()) {
             held.check(self.root.site()).await?;
         }

@@ -356,7 +356,8 @@ impl<DB: Dialect> Transaction<DB> {
         let owner = self.root.site();
         let started = Instant::now();
         if !self.adopted.is_empty() {
-            tokio::time::timeout(self.source.wait_limit(), self.orphans_gone())
+            let gone = Box::pin(self.orphans_gone());
+            tokio::time::timeout(self.source.wait_limit(), gone)
                 .await
                 .map_err(|_| Error::TurnTimeout {
                     function: owner,
@@ -368,7 +369,7 @@ impl<DB: Dialect> Transaction<DB> {
         while let Some(open) = wire.innermost_savepoint() {
             let leftover = Arc::clone(open);
             leftover.finish(End::Abandoned);
-            savepoint::roll_back_to(&mut wire, &leftover).await?;
+            Box::pin(savepoint::roll_back_to(&mut wire, &leftover)).await?;
         }
         self.root.check(owner)?;
         if wire.is_unused() {
@@ -376,7 +377,11 @@ impl<DB: Dialect> Transaction<DB> {
             drop(self.over(wire, true));
             return Ok(Verdict::Committed);
         }
-        let proofs = self.check_locks().await?;
+        let proofs = if self.adopted.is_empty() {
+            String::new()
+        } else {
+            Box::pin(self.check_locks()).await?
+        };
         if !self.info.is_read_only() && self.source.replica().is_some() {
             // Before it is sent: the caller may be gone when it is answered.
             own_writes::note(self.source.id());
@@ -389,14 +394,14 @@ impl<DB: Dialect> Transaction<DB> {
         // Back in the pool, since another one may be needed to ask.
         drop(wire.take_ended());
         if let Verdict::RolledBack(error) = &verdict
-            && let Some(lost) = self.lost_lock(error).await
+            && let Some(lost) = Box::pin(self.lost_lock(error)).await
         {
             verdict = Verdict::LockLost(lost);
         }
         let kept = matches!(verdict, Verdict::Committed);
         for held in self.over(wire, kept) {
             // It is committed; a lock that cannot be opened is on record.
-            let _ = held.open(owner).await;
+            let _ = Box::pin(held.open(owner)).await;
         }
         Ok(verdict)
     }

@@ -67,15 +67,15 @@ impl<DB: Dialect> Transaction<DB> {
                 .map_err(Error::into_statement_error)?;
         }
         if self.is_to_be_bound() {
-            self.bind(&mut wire, level, function).await?;
+            Box::pin(self.bind(&mut wire, level, function)).await?;
         }
         if !self.is_settled_under(locks) {
-            self.settle_locks(&mut wire, level, function, locks)
+            Box::pin(self.settle_locks(&mut wire, level, function, locks))
                 .await
                 .map_err(Error::into_statement_error)?;
         }
         if !level.is_root() {
-            self.open_savepoints(&mut wire, level).await?;
+            Box::pin(self.open_savepoints(&mut wire, level)).await?;
         }
         if let Err(late) = level.check(function) {
             // The scope has ended while this began its transaction, and its clean-up may have
@@ -127,7 +127,7 @@ impl<DB: Dialect> Transaction<DB> {
             return Ok(wire);
         }
         let left = self.source.wait_limit().saturating_sub(started.elapsed());
-        tokio::time::timeout(left, self.settled())
+        tokio::time::timeout(left, Box::pin(self.settled()))
             .await
             .map_err(|_| Error::TurnTimeout {
                 function,
