@@ -1,6 +1,6 @@
 //! What is locked, and how: `lock = ".."`, `lock(key = "..", wait = "2s")` and `#[locked(..)]`.
 
-use proc_macro2::Ident;
+use proc_macro2::{Ident, TokenStream};
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, LitStr, Path, Result, Token, bracketed, token};
@@ -147,8 +147,12 @@ fn keys(input: ParseStream) -> Result<Vec<Template>> {
         let message = "`keys` is empty\nhelp: name what is locked, or leave the lock out";
         return Err(Error::new(brackets.span.join(), message));
     }
-    let keys = Punctuated::<Template, Token![,]>::parse_terminated_with(&content, template)?;
-    Ok(keys.into_iter().collect())
+    let keys = Punctuated::<Template, Token![,]>::parse_terminated_with(&content, template);
+    if keys.is_err() {
+        // What is left of the list would be a mistake more to syn.
+        let _ = content.parse::<TokenStream>();
+    }
+    Ok(keys?.into_iter().collect())
 }
 
 fn template(input: ParseStream) -> Result<Template> {

@@ -281,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_in_a_list_of_keys_is_one_mistake() {
+        let messages = messages(quote!(
+            lock(keys = ["a:{}", "b", 3], wait = "2s"),
+            read_only
+        ));
+        assert_eq!(messages.len(), 1, "{messages:#?}");
+        assert!(messages[0].starts_with("`{}` names no argument"));
+    }
+
+    #[test]
     fn a_lone_name_is_no_rule() {
         let messages = messages(quote!(no_rollback_for = Error::Unchanged | Duplicate));
         assert!(messages[0].starts_with("`Duplicate` alone may be a new variable"));

@@ -3,10 +3,24 @@
 
 use proc_macro2::Ident;
 use syn::parse::ParseStream;
-use syn::{Error, Expr, Pat, Result, Token};
+use syn::{Error, Expr, Pat, Result, Token, token};
 
 /// A pattern of errors, as its alternatives.
 pub(crate) fn patterns(key: &Ident, input: ParseStream) -> Result<Vec<Pat>> {
+    if is_closure(input) {
+        let message = format!(
+            "`{key}` takes a pattern, not a closure\n\
+             help: write the errors themselves, such as `Error::Duplicate(_)`"
+        );
+        return Err(input.error(message));
+    }
+    if input.peek(token::Bracket) {
+        let message = format!(
+            "`{key}` takes a pattern, not a list\n\
+             help: write `|` between the errors, without brackets"
+        );
+        return Err(input.error(message));
+    }
     let pattern = Pat::parse_multi_with_leading_vert(input)?;
     if input.peek(Token![if]) {
         let message = format!(
@@ -18,6 +32,16 @@ pub(crate) fn patterns(key: &Ident, input: ParseStream) -> Result<Vec<Pat>> {
     let alternatives = alternatives(pattern);
     alternatives.iter().try_for_each(no_catch_all)?;
     Ok(alternatives)
+}
+
+/// A `|` in front of a pattern is followed by more than a name.
+fn is_closure(input: ParseStream) -> bool {
+    let ahead = input.fork();
+    let parameter = ahead
+        .parse::<Token![|]>()
+        .and_then(|_| Pat::parse_single(&ahead));
+    matches!(parameter, Ok(Pat::Ident(_) | Pat::Wild(_)))
+        && (ahead.peek(Token![|]) || ahead.peek(Token![:]))
 }
 
 fn alternatives(pattern: Pat) -> Vec<Pat> {
