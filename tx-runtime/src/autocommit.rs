@@ -1,10 +1,13 @@
 //! Statements outside a transaction, each on a connection of its own.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use crate::cleanup::SeenThrough;
+use crate::deadline::{self, Deadline};
 use crate::dialect::{Dialect, Fault};
 use crate::error::Error;
+use crate::interrupt;
 use crate::lease::Lease;
 use crate::lending;
 use crate::lock::Held;
@@ -12,7 +15,7 @@ use crate::operation::{Operation, Report, operate};
 use crate::own_writes;
 use crate::site::Site;
 use crate::source::{Holding, Purpose, Source};
-use crate::statement::Answer;
+use crate::statement::{Answer, Failure};
 
 /// The pool, as a scope without a transaction sees it.
 pub(crate) struct Autocommit<DB: Dialect> {
@@ -22,6 +25,8 @@ pub(crate) struct Autocommit<DB: Dialect> {
     pub(crate) holding: Holding,
     /// What the chain has locked; a statement that outlives its caller keeps it locked.
     pub(crate) locks: Vec<Arc<Held>>,
+    /// The end of the time of the scopes around it.
+    pub(crate) deadline: Option<Deadline>,
 }
 
 impl<DB: Dialect> Autocommit<DB> {
@@ -46,12 +51,18 @@ impl<DB: Dialect> Autocommit<DB> {
     pub(crate) async fn run(self, operation: Operation<DB>) -> Result<Answer<DB>, sqlx::Error> {
         let mut lease = self.lease(operation.sql()).await?;
         let runtime = lease.runtime().clone();
-        let locks = self.locks;
+        let cleanups = Arc::clone(self.source.cleanups());
+        let Self {
+            source,
+            locks,
+            deadline,
+            ..
+        } = self;
         let orphans: Vec<_> = locks.iter().map(|held| held.orphan()).collect();
         let work = async move {
             let Report {
                 result, failure, ..
-            } = operate(&mut lease, operation).await;
+            } = operate_until(deadline, &source, &mut lease, operation).await;
             give_back(lease, failure.map(|failure| failure.fault));
             drop(orphans);
             drop(locks);
@@ -59,7 +70,53 @@ impl<DB: Dialect> Autocommit<DB> {
         };
         // A driver whose protocol was cut off in the middle of a message leaves the connection
         // out of step with the server, and the pool would wait for it for ever.
-        SeenThrough::new(Arc::clone(self.source.cleanups()), runtime, work).await
+        SeenThrough::new(cleanups, runtime, work).await
+    }
+}
+
+/// Does it, and has it stopped if it is still under way when the time is over, whoever waits for
+/// it then.
+pub(crate) async fn operate_until<DB: Dialect>(
+    deadline: Option<Deadline>,
+    source: &Source<DB>,
+    lease: &mut Lease<DB>,
+    operation: Operation<DB>,
+) -> Report<DB> {
+    if deadline.is_none() {
+        return operate(lease, operation).await;
+    }
+    let backend = match DB::bind(lease.use_connection(), None).await {
+        Ok(backend) => backend,
+        Err(error) => return not_done(operation, error),
+    };
+    let mut report = {
+        let mut work = Box::pin(operate(lease, operation));
+        if let Ok(report) = deadline::race(deadline, work.as_mut()).await {
+            report
+        } else {
+            interrupt::interrupt(source.pool(), backend, ready(())).await;
+            work.await
+        }
+    };
+    if let Err(error) = DB::unbind(lease.use_connection()).await {
+        report.failure.get_or_insert(Failure::of::<DB>(&error));
+    }
+    report
+}
+
+fn not_done<DB: Dialect>(operation: Operation<DB>, error: sqlx::Error) -> Report<DB> {
+    let failure = Failure::of::<DB>(&error);
+    let result = match operation {
+        Operation::Stream(_, rows) => {
+            rows.fail(error);
+            Ok(Answer::default())
+        }
+        _ => Err(error),
+    };
+    Report {
+        result,
+        failure: Some(failure),
+        completion: None,
     }
 }
 

@@ -67,7 +67,7 @@
 //! | `operation`, `rows`, `statement`, `prepared` | what an operation does; rows on their way to a stream; a statement that owns itself |
 //! | `verdict` | what became of a COMMIT, also if its answer was lost |
 //! | `source`, `gate`, `connecting`, `lending`, `lease`, `admission`, `cleanup` | connections: where from, who shares them, or why none, what becomes of them, in which order, what drops left to do |
-//! | `deadline` | when a scope must have finished |
+//! | `deadline`, `interrupt` | when a scope must have finished; how its statement is stopped |
 //! | `chain`, `lock`, `own_writes` | the call chain; named locks, their queue and providers; what a body has written to |
 //! | `hooks`, `hook`, `values`, `level` | what waits for the end of a transaction; what its scopes share; a level's verdict |
 //! | `dialect` | the only place that knows which database it is on |
@@ -133,6 +133,7 @@ pub mod history;
 mod hook;
 mod hooks;
 mod identity;
+mod interrupt;
 mod journal;
 mod lease;
 mod lending;

@@ -121,14 +121,14 @@ impl TransactionOptions {
 
     /// The time that the whole scope may take, waits for locks and connections included.
     ///
-    /// When it is over, the body is dropped where it stands, the database is told to give up
-    /// what it is working on, and the scope is rolled back with
-    /// [`Error::TimedOut`](crate::Error::TimedOut); so it is if a body that waits for nothing
-    /// returns too late. A COMMIT that was sent is not given up. Within a longer time of the
-    /// scope around it, a shorter one counts for its own scope, and dooms a transaction that
+    /// When it is over, the body, or the `before_commit` hook that runs by then, is dropped where
+    /// it stands, the database is told to give up what it is working on, and the scope is rolled
+    /// back with [`Error::TimedOut`](crate::Error::TimedOut); so it is if a body that waits for
+    /// nothing returns too late. A COMMIT that was sent is not given up. Within a longer time of
+    /// the scope around it, a shorter one counts for its own scope, and dooms a transaction that
     /// that has joined; a longer one ends with the time around it. An explicit
-    /// [`Tx`](crate::Tx) has no body to drop: it is held to its time before each statement and
-    /// before COMMIT.
+    /// [`Tx`](crate::Tx) has no body to drop: it is held to its time before each statement, in its
+    /// `before_commit` hooks, and before COMMIT.
     ///
     /// On servers an idle or working transaction is ended by the server itself soon after its
     /// time, also if nobody polls the scope any more. That needs one round trip after BEGIN.

@@ -9,7 +9,7 @@ use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use sqlx::Either;
 
-use crate::autocommit::{Autocommit, give_back};
+use crate::autocommit::{Autocommit, give_back, operate_until};
 use crate::dialect::{self, Dialect};
 use crate::error::Error;
 use crate::level::Level;
@@ -189,8 +189,12 @@ impl<DB: Dialect> AutocommitStream<DB> {
             match from.lease(query.text()).await {
                 Err(error) => into.fail(error),
                 Ok(mut lease) => {
-                    let failure = into.read(lease.use_connection(), query).await;
-                    give_back(lease, failure.map(|failure| failure.fault));
+                    let operation = Operation::Stream(query, into);
+                    let Autocommit {
+                        source, deadline, ..
+                    } = &*from;
+                    let report = operate_until(*deadline, source, &mut lease, operation).await;
+                    give_back(lease, report.failure.map(|failure| failure.fault));
                 }
             }
         };

@@ -53,6 +53,7 @@ impl<DB: Dialect> Target<DB> {
             function,
             holding: scope::holding(source, frame),
             locks: frame.map_or_else(Vec::new, Frame::locks),
+            deadline: frame.and_then(Frame::deadline),
         })
     }
 

@@ -1,10 +1,13 @@
 //! Group T: scopes whose time is limited, on both sides of the wire.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use futures_util::StreamExt as _;
+use sqlx::{AssertSqlSafe, Executor as _};
+use tokio::time::{sleep, timeout};
 use tx_runtime::{
     CauseKind, Error, Outcome, Propagation, Retry, TransactionOptions, Tx, transactional,
 };
@@ -160,6 +163,42 @@ case! {
 }
 
 case! {
+    t_02_hook on sqlite, postgres, mysql;
+    "a before_commit hook beyond the time is dropped there, also in a statement, and rolls back";
+    async fn<B>(bed) {
+        for in_statement in [false, true] {
+            let mut times = LONGER_AND_LONGER.into_iter();
+            loop {
+                let time = times.next().expect("a time that is long enough for a hook to begin");
+                let (begun, hook) = (Arc::new(AtomicBool::new(false)), Arc::clone(bed));
+                let begins = Arc::clone(&begun);
+                let told = bed.db.transaction_with(limited(time), async || {
+                    bed.insert(1).await?;
+                    bed.db.before_commit(async move || {
+                        let inside = hook.db.transaction(async || {
+                            begins.store(true, Ordering::Relaxed);
+                            if in_statement {
+                                B::texts(&hook.db, endless::<B>()).await?;
+                            }
+                            std::future::pending::<Result<(), Error>>().await
+                        });
+                        inside.await
+                    })
+                });
+                let told = timeout(PATIENCE, told).await.expect("it ends");
+                assert_late(&told, "limited", "limited");
+                at_rest(bed).await;
+                assert!(bed.rows().await.is_empty());
+                assert!(bed.free(1).await);
+                if begun.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+case! {
     t_03 on sqlite, postgres, mysql;
     "what counts is the time that is left, not the whole of it for each statement";
     async fn<B>(bed) {
@@ -281,6 +320,43 @@ case! {
         });
         assert_late(&told.await, "limited", "limited");
         assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
+    t_09_statement on sqlite, postgres, mysql;
+    "a statement without a transaction is stopped when the time around it is over, streams as well";
+    async fn<B>(bed) {
+        for streamed in [false, true] {
+            let mut times = LONGER_AND_LONGER.into_iter();
+            loop {
+                let time = times.next().expect("a time that is long enough to begin");
+                let mut begun = false;
+                let told = bed.db.transaction_with(limited(time), async || {
+                    bed.db.transaction_with(mode(Propagation::NotSupported), async || {
+                        B::int(&bed.db, "select 1").await?;
+                        begun = true;
+                        if streamed {
+                            (&bed.db).fetch_many(AssertSqlSafe(endless::<B>())).next().await;
+                        } else {
+                            B::texts(&bed.db, endless::<B>()).await?;
+                        }
+                        Ok::<_, Error>(())
+                    }).await
+                });
+                assert_late(&told.await, "limited", "limited");
+                timeout(PATIENCE, bed.db.drain()).await.expect("it is stopped");
+                at_rest(bed).await;
+                if begun {
+                    break;
+                }
+            }
+        }
+        // What it was stopped by does not stop the next one.
+        for id in 1..=4 {
+            B::exec(B::pool(bed.db.pool()), &format!("insert into t (id) values ({id})")).await.unwrap();
+        }
+        assert_eq!(bed.rows().await, [1, 2, 3, 4]);
     }
 }
 
@@ -499,6 +575,32 @@ case! {
                 return;
             }
             assert_late(&told, "limited", "limited");
+        }
+        panic!("no time is long enough to write in");
+    }
+}
+
+case! {
+    t_18_kept on sqlite, postgres, mysql;
+    "an error that should commit is told along with the time that was over";
+    async fn<B>(bed) {
+        for time in LONGER_AND_LONGER {
+            let mut written = false;
+            let keeps = limited(time).no_rollback_for(|error| matches!(error, Error::OutsideScope));
+            let told = bed.db.transaction_with(keeps, async || {
+                bed.insert(1).await?;
+                written = true;
+                std::thread::sleep(time * 2);
+                Err::<(), _>(Error::OutsideScope)
+            });
+            let told = told.await;
+            assert_late(&told, "limited", "limited");
+            assert!(bed.rows().await.is_empty());
+            if written {
+                let text = told.unwrap_err().to_string();
+                assert!(text.contains("its rules commit for (OutsideScope)"), "{text}");
+                return;
+            }
         }
         panic!("no time is long enough to write in");
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cause::{Cause, CauseKind};
+use crate::cause::{Cause, CauseKind, Doom};
 use crate::dialect::{Dialect, Fault};
 use crate::error::{Error, Outcome};
 use crate::hook::Completion;
@@ -155,7 +155,14 @@ fn unexpected_rollback(level: &Arc<Level>, meant: Meant) -> Error {
         };
     }
     if doom.cause.kind() == CauseKind::TimedOut {
-        return Error::timed_out(function, doom);
+        return match meant {
+            Meant::Ok => Error::timed_out(function, doom),
+            kept @ Meant::Kept(_) => {
+                let words = format!("{}; it {}", doom.cause, kept.into_text());
+                let cause = Cause::of_function(CauseKind::TimedOut, words);
+                Error::timed_out(function, &Doom::new(doom.by, cause))
+            }
+        };
     }
     let (cause, meant) = (doom.cause.clone(), meant.into_text());
     if cause.kind() == CauseKind::EndedEarly {

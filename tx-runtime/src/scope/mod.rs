@@ -16,7 +16,7 @@ use self::panic_watch::PanicWatch;
 use crate::aftermath::Aftermath;
 use crate::cause::{Cause, CauseKind, Doom};
 use crate::chain::{self, Frame, Ground, Physical as _, ScopeLink};
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::hook::HookFailure;
@@ -376,7 +376,17 @@ impl<DB: Dialect> Scope<DB> {
             }
             for hook in due {
                 let run = chain::within(&self.frame, async || hook.run_before_end().await);
-                Box::pin(run).await?;
+                let mut run = Box::pin(run);
+                match deadline::race(transaction.root().deadline(), run.as_mut()).await {
+                    Ok(ended) => ended?,
+                    Err(late) => {
+                        // Before the hook is dropped: a scope in it is not the reason.
+                        transaction.root().doom(late.doom());
+                        drop(run);
+                        transaction.interrupt().await;
+                        return Ok(());
+                    }
+                }
             }
         }
     }

@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::Transaction;
 use crate::dialect::Dialect;
+use crate::interrupt;
 use crate::level::Level;
 use crate::operation::{Operation, Product, Task};
 use crate::site::Site;
 use crate::wire::{Step, Wire};
-
-/// How long the server may take to be told to stop, and to do so.
-const INTERRUPT_LIMIT: Duration = Duration::from_secs(5);
 
 impl<DB: Dialect> Transaction<DB> {
     /// A scope with a deadline has joined, or nests.
@@ -57,20 +54,8 @@ impl<DB: Dialect> Transaction<DB> {
         let Some(mut wire) = self.try_wire().filter(|wire| wire.is_stoppable()) else {
             return;
         };
-        let options = self.used_source().pool().connect_options();
-        let options = options.as_ref().clone();
-        let stopped = tokio::time::timeout(INTERRUPT_LIMIT, async {
-            let told = DB::interrupt(options, backend.clone()).await;
-            if told.is_ok() {
-                // Its error was what it was stopped for.
-                let _ = wire.finish().await;
-            }
-            told
-        });
-        match stopped.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "a statement could not be stopped"),
-            Err(_) => tracing::warn!("a statement could not be stopped in time"),
-        }
+        // Its error was what it was stopped for.
+        let ended = async move { drop(wire.finish().await) };
+        interrupt::interrupt(self.used_source().pool(), backend.clone(), ended).await;
     }
 }
