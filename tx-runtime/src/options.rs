@@ -154,6 +154,12 @@ impl TransactionOptions {
         self
     }
 
+    /// A savepoint that nothing is said about: it is of the kind that is around it.
+    pub(crate) const fn savepoint(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self.propagation(Propagation::Nested)
+    }
+
     /// An option that has no effect in a scope without a transaction, if one is given.
     pub(crate) const fn for_a_transaction(&self) -> Option<&'static str> {
         if self.isolation.is_some() {

@@ -9,7 +9,6 @@ use crate::chain::{self, Frame};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::options::TransactionOptions;
-use crate::propagation::Propagation;
 use crate::scope::{Intent, Meant, Position, Scope};
 use crate::source::Source;
 use crate::target::Target;
@@ -66,7 +65,7 @@ impl<DB: Dialect> Tx<'_, DB> {
         })
     }
 
-    /// A savepoint in this transaction.
+    /// A savepoint in this transaction, `read_only` if that is.
     ///
     /// # Errors
     ///
@@ -74,7 +73,8 @@ impl<DB: Dialect> Tx<'_, DB> {
     #[track_caller]
     pub fn begin(&mut self) -> impl Future<Output = Result<Tx<'_, DB>, Error>> + Send {
         let options = TransactionOptions::new().name("Tx::begin");
-        self.begin_with(options.propagation(Propagation::Nested))
+        let read_only = self.scope.is_read_only();
+        self.begin_with(options.savepoint(read_only))
     }
 
     /// A further scope over this transaction, in the mode that `options` ask for.

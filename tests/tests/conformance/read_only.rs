@@ -158,6 +158,34 @@ case! {
 }
 
 case! {
+    d_05_savepoint on sqlite, postgres, mysql;
+    "a bare savepoint says nothing about its kind, and is of that of its transaction";
+    async fn<B>(bed) {
+        bed.db.transaction_with(reader(), async || {
+            bed.visible().await?;
+            let refused = bed.db.savepoint(async || {
+                assert!(bed.db.is_read_only());
+                assert_refused::<B>(bed.insert(1).await);
+                Err::<(), _>(Error::Database(sqlx::Error::RowNotFound))
+            });
+            refused.await.unwrap_err();
+            bed.db.savepoint(async || {
+                bed.db.savepoint(async || Ok::<_, Error>(bed.visible().await.map(drop)?)).await
+            }).await
+        }).await.unwrap();
+        let mut tx = bed.db.begin_with(reader()).await.unwrap();
+        let mut savepoint = tx.begin().await.unwrap();
+        let inner = savepoint.begin().await.unwrap();
+        assert_refused::<B>(inner.within(async || bed.insert(1).await).await);
+        inner.rollback().await.unwrap();
+        savepoint.within(async || bed.visible().await).await.unwrap();
+        savepoint.commit().await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
     d_08 on postgres;
     "a Nested scope that only reads is one to the server, until it ends either way";
     async fn<B>(bed) {
@@ -167,7 +195,8 @@ case! {
             bed.db.transaction_with(nested.clone(), async || {
                 assert!(bed.db.is_read_only());
                 assert_eq!(bed.visible().await?, [1]);
-                let writer = bed.db.savepoint(async || Ok::<_, Error>(())).await;
+                let writer = mode(Propagation::Nested);
+                let writer = bed.db.transaction_with(writer, async || Ok::<_, Error>(())).await;
                 assert!(matches!(writer, Err(Error::ReadOnlyMismatch { .. })));
                 Ok::<_, Error>(())
             }).await?;

@@ -229,6 +229,33 @@ case! {
 }
 
 case! {
+    r_18_doomed on sqlite, postgres, mysql;
+    "a rejected value is returned from a doomed scope as from any other: it claims no commit";
+    async fn<B>(bed) {
+        let booked = || TransactionOptions::new().rollback_if(|booked: &bool| !booked);
+        let regretted = bed.db.transaction_with(booked(), async || {
+            bed.insert(1).await?;
+            bed.db.set_rollback_only("sold out")?;
+            Ok::<_, Refusal>(false)
+        });
+        assert!(!regretted.await.unwrap());
+        for accepted in [false, true] {
+            let told = bed.db.transaction_with(booked(), async || {
+                let denied = Err::<(), _>(Refusal::Business(Business::Denied));
+                inserts(bed, TransactionOptions::new(), 1, denied).await.unwrap_err();
+                Ok::<_, Refusal>(accepted)
+            });
+            match told.await {
+                Ok(value) => assert!(!value && !accepted),
+                Err(Refusal::Transaction(Error::UnexpectedRollback { .. })) => assert!(accepted),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
     r_18_joined on sqlite, postgres, mysql;
     "a rejected value rolls back its own savepoint, but dooms a transaction it has joined";
     async fn<B>(bed) {

@@ -28,7 +28,6 @@ use crate::lock::{
 };
 use crate::locked_options::LockedOptions;
 use crate::options::TransactionOptions;
-use crate::propagation::Propagation;
 use crate::retry::Retry;
 use crate::scope::{self, Attempts, Position};
 use crate::site::Site;
@@ -286,7 +285,7 @@ impl<DB: Dialect> Db<DB> {
         result
     }
 
-    /// Runs `body` under a savepoint of the current transaction.
+    /// Runs `body` under a savepoint of the current transaction, which is `read_only` if that is.
     ///
     /// # Errors
     ///
@@ -300,8 +299,8 @@ impl<DB: Dialect> Db<DB> {
     {
         let site = Site::at("savepoint", Location::caller());
         async move {
-            self.position(site)?;
-            let nested = TransactionOptions::of(site).propagation(Propagation::Nested);
+            let read_only = self.position(site)?.level.is_read_only();
+            let nested = TransactionOptions::of(site).savepoint(read_only);
             self.transaction_with(nested, body).await
         }
     }
@@ -401,7 +400,8 @@ impl<DB: Dialect> Db<DB> {
     /// Has the current scope roll back whatever its body returns.
     ///
     /// An `Ok` after it becomes [`Error::RolledBack`] with this reason, or
-    /// [`Error::UnexpectedRollback`] at the owner if a joined function called it.
+    /// [`Error::UnexpectedRollback`] at the owner if a joined function called it. An error, and a
+    /// value that `rollback_if` rejects, say so themselves and are returned.
     ///
     /// # Errors
     ///

@@ -310,6 +310,12 @@ impl<DB: Dialect> Scope<DB> {
         }
     }
 
+    /// Whether the server refuses writes in it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.position()
+            .is_some_and(|position| position.level.is_read_only())
+    }
+
     fn is_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline.has_passed())
     }
