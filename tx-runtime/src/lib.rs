@@ -54,6 +54,7 @@
 //! |---|---|
 //! | `private` | what the attribute's expansion calls |
 //! | `history` | tables whose changes are recorded: what makes, checks and reads their history |
+//! | `timeline` | a picture of what scopes, locks and transactions did; made of their spans alone |
 //! | `tickets` | locks as rows of a table: in order, visible, with a log that is true |
 //! | `guarded` | a client that can only be reached under its lock |
 //! | `db`, `tx`, `held_lock`, `executor` | the handles: `Db`, the explicit `Tx` and lock; as sqlx executors |
@@ -101,7 +102,8 @@
 //!
 //! [`DbBuilder::listener`] hears of each physical transaction. Spans and events for `tracing` are
 //! listed, with their fields, in `TRACING.md` of this crate; [`DbBuilder::warn_slow_scopes`] and
-//! [`DbBuilder::warn_idle_transactions`] set what is worth a warning.
+//! [`DbBuilder::warn_idle_transactions`] set what is worth a warning. With the feature `timeline`,
+//! `timeline::Timeline` draws the spans beside each other.
 //!
 //! # What is not inherited
 //!
@@ -160,6 +162,8 @@ mod stream;
 mod surfaced;
 mod target;
 mod tickets;
+#[cfg(feature = "timeline")]
+pub mod timeline;
 mod transaction;
 mod transaction_info;
 mod tx;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use interest_asset::variant::Variant;
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -33,6 +34,8 @@ Options:
   --clients N         storm: users who tap at the same time [default: 64]
   --instances N       storm: services that share the database and the users' taps, each with
                       a pool of its own [default: 1]
+  --timeline FILE     storm: draw the last scopes, locks and transactions there: as SVG if its
+                      name ends in .svg, or else as text
   --listen ADDRESS    serve: where to listen [default: 127.0.0.1:8080]
   --help              print this
 ";
@@ -63,6 +66,8 @@ pub(crate) struct Storm {
     pub(crate) variants: Vec<Variant>,
     pub(crate) accounts: u32,
     pub(crate) clients: u32,
+    /// Where a picture of the last of it is to go.
+    pub(crate) timeline: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,7 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
     let mut accounts = None;
     let mut clients = None;
     let mut instances = None;
+    let mut timeline = None;
     let mut listen = None;
     while let Some(argument) = parser.next()? {
         match argument {
@@ -101,6 +107,7 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
             Arg::Long("accounts") => accounts = Some(count(&mut parser)?),
             Arg::Long("clients") => clients = Some(count(&mut parser)?),
             Arg::Long("instances") => instances = Some(count(&mut parser)?),
+            Arg::Long("timeline") => timeline = Some(parser.value()?.into()),
             Arg::Long("listen") => listen = Some(parsed(&mut parser)?),
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
             other => return Err(other.unexpected()),
@@ -122,11 +129,13 @@ fn read(mut parser: Parser) -> Result<Command, lexopt::Error> {
             },
             accounts: accounts.unwrap_or(1000),
             clients: clients.unwrap_or(64),
+            timeline,
         })),
         None | Some("storm") => Err("--listen is an option of serve".into()),
         Some("serve") if accounts.or(clients).or(instances).is_some() => {
             Err("--accounts, --clients and --instances are options of storm".into())
         }
+        Some("serve") if timeline.is_some() => Err("--timeline is an option of storm".into()),
         Some("serve") if variants.len() > 1 => Err("serve takes one --variant".into()),
         Some("serve") => Ok(Command::Serve(Serve {
             database,
@@ -191,6 +200,7 @@ mod tests {
             "serve --accounts 5",
             "serve --clients 5",
             "serve --instances 2",
+            "serve --timeline picture.svg",
             "serve --variant no-lock --variant isolated",
         ] {
             assert!(command(line).is_err(), "{line}");

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod instances;
+mod picture;
 mod redis;
 mod serve_command;
 mod storm_command;

@@ -15,6 +15,7 @@ use strum::VariantArray as _;
 
 use crate::arguments::Storm;
 use crate::instances::Task;
+use crate::picture::Picture;
 
 /// How many of a variant's kinds of failures are shown.
 const SHOWN_FAILURES: usize = 3;
@@ -25,6 +26,7 @@ const LATENCY_WIDTH: usize = "10000.0 ms".len();
 impl Task for Storm {
     /// Only a right variant can fail: the others are there to show the incident.
     async fn run<DB: Store>(&self, instances: &[Instance<DB>]) -> Result<ExitCode, Failure> {
+        let picture = self.timeline.as_deref().map(Picture::begin).transpose()?;
         let table = table();
         println!(
             "double taps on {}{}: {} users at a time, {} x {} connections\n\n{}",
@@ -43,6 +45,9 @@ impl Task for Storm {
             let report = self.put_to_the_test(instances, variant).await?;
             println!("{}", table.row(cells(variant, &report)));
             reports.push((variant, report));
+        }
+        if let Some(picture) = picture {
+            picture.draw()?;
         }
         println!();
         for (variant, report) in &reports {

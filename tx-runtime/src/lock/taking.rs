@@ -94,9 +94,13 @@ impl Wanted {
     /// Takes the turns in this process for locks that a transaction is to take on its own
     /// connection, and tells how long that may wait.
     pub(crate) async fn take_turns(self) -> Result<(Arc<Held>, Duration), Error> {
-        let (turns, left) = self.turns().instrument(self.waiting()).await?;
-        let held = Held::new(self.function, turns, Beyond::Connection);
-        Ok((held, left))
+        let span = self.waiting();
+        async {
+            let (turns, left) = self.turns().await?;
+            Ok((Held::new(self.function, turns, Beyond::Connection), left))
+        }
+        .instrument(span)
+        .await
     }
 
     fn waiting(&self) -> tracing::Span {

@@ -55,6 +55,30 @@ async fn a_storm_prints_one_table() {
 }
 
 #[tokio::test]
+async fn a_storm_is_drawn() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (file, beginning) in [("storm.svg", "<svg "), ("storm.txt", " ")] {
+        let file = directory.path().join(file);
+        let path = file.to_str().expect("a path of ours");
+        let command = [
+            "--accounts",
+            "5",
+            "--variant",
+            "isolated",
+            "--timeline",
+            path,
+        ];
+        let text = PROGRAM.printed(&command).await;
+        assert!(text.contains("the end of it is drawn in"), "{text}");
+        let picture = std::fs::read_to_string(&file).expect("it is there");
+        assert!(picture.starts_with(beginning), "{picture}");
+        for word in ["service::add", "lock interest-asset:", "committed"] {
+            assert!(picture.contains(word), "{picture}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_storm_leaves_a_database_as_it_was() {
     let bed = scene::bed::<Sqlite>()
         .await
