@@ -1,6 +1,7 @@
 //! Statements outside a transaction, each on a connection of its own.
 
 use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 
 use crate::cleanup::SeenThrough;
@@ -82,16 +83,26 @@ pub(crate) async fn operate_until<DB: Dialect>(
     lease: &mut Lease<DB>,
     operation: Operation<DB>,
 ) -> Report<DB> {
-    if deadline.is_none() {
-        return operate(lease, operation).await;
+    match deadline {
+        None => operate(lease, operation).await,
+        // In a box, so that statements without a limit have no room for it.
+        Some(deadline) => Box::pin(operate_in_time(deadline, source, lease, operation)).await,
     }
+}
+
+async fn operate_in_time<DB: Dialect>(
+    deadline: Deadline,
+    source: &Source<DB>,
+    lease: &mut Lease<DB>,
+    operation: Operation<DB>,
+) -> Report<DB> {
     let backend = match DB::bind(lease.use_connection(), None).await {
         Ok(backend) => backend,
         Err(error) => return not_done(operation, error),
     };
     let mut report = {
-        let mut work = Box::pin(operate(lease, operation));
-        if let Ok(report) = deadline::race(deadline, work.as_mut()).await {
+        let mut work = pin!(operate(lease, operation));
+        if let Ok(report) = deadline::race(Some(deadline), work.as_mut()).await {
             report
         } else {
             interrupt::interrupt(source.pool(), backend, ready(())).await;
