@@ -521,8 +521,8 @@ pub enum Error {
     ///
     /// A statement that is refused so has failed: its scope can only roll back.
     #[error(
-        "{function} was refused: {outer} had read before the lock `{key}` was taken, and under \
-         RepeatableRead or Serializable it would go on reading that older state: take the lock \
+        "{function} was refused: {outer} had run a statement before the lock `{key}` was taken, and \
+         under RepeatableRead or Serializable it may go on reading that older state: take the lock \
          before the first statement, make {function} `Isolated`, or use ReadCommitted"
     )]
     LockAfterSnapshot {
