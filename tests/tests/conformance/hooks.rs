@@ -1067,6 +1067,37 @@ case! {
 }
 
 case! {
+    o_19_outlived on sqlite, postgres, mysql;
+    "nor does one whose owner leaves while a Tx that joined it is open, left so by a hook or not";
+    async fn<B>(bed) {
+        let log = Log::default();
+        for by_a_hook in [false, true] {
+            let open = Arc::new(Mutex::new(None));
+            let told = bed.db.transaction(async || {
+                bed.insert(1).await?;
+                if by_a_hook {
+                    let (hook, kept, log) = (Arc::clone(bed), Arc::clone(&open), log.clone());
+                    bed.db.before_commit(async move || {
+                        logs_all(&hook, &log, "a")?;
+                        *kept.lock().unwrap() = Some(hook.db.begin().await?);
+                        Ok::<_, Error>(())
+                    })
+                } else {
+                    logs_all(bed, &log, "a")?;
+                    *open.lock().unwrap() = Some(bed.db.begin().await?);
+                    Ok(())
+                }
+            });
+            let told = told.await;
+            assert!(matches!(told, Err(Error::UnexpectedRollback { .. })), "{told:?}");
+            assert_eq!(log.take(), ["rollback a", "completion a RolledBack"]);
+            drop(open);
+        }
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
     h_46 on sqlite, postgres, mysql;
     "a hook knows its transaction: function, mode, level, read_only, outcome and a number of its own";
     async fn<B>(bed) {

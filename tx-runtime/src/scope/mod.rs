@@ -372,6 +372,7 @@ impl<DB: Dialect> Scope<DB> {
             return Ok(());
         };
         loop {
+            transaction.root().doom_if_outlived();
             transaction.root().doom_if_late();
             if transaction.root().verdict().is_some() {
                 return Ok(());
@@ -389,7 +390,7 @@ impl<DB: Dialect> Scope<DB> {
                         // Before the hook is dropped: a scope in it is not the reason.
                         transaction.root().doom(late.doom());
                         drop(run);
-                        transaction.interrupt().await;
+                        Box::pin(transaction.interrupt()).await;
                         return Ok(());
                     }
                 }
