@@ -8,7 +8,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Poll;
 
 use crate::admission::Parked;
@@ -31,6 +31,8 @@ pub(crate) struct Frame {
     parent: Option<Arc<Self>>,
     /// The earliest one from here outwards.
     deadline: Option<Deadline>,
+    /// The locks that its scope holds in variables; rarely any, so there is no room for them.
+    in_variables: OnceLock<Box<Mutex<Vec<Weak<Held>>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +146,22 @@ impl Frame {
             link,
             parent,
             deadline: Deadline::earlier(own, around),
+            in_variables: OnceLock::new(),
+        })
+    }
+
+    /// Has `held` count as asked for around whatever its scope does as long as it is held.
+    fn keep_in_variable(&self, held: &Arc<Held>) {
+        let locks = self.in_variables.get_or_init(Box::default);
+        let mut locks = locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|other| other.strong_count() > 0);
+        locks.push(Arc::downgrade(held));
+    }
+
+    fn in_variables(&self) -> Vec<Arc<Held>> {
+        self.in_variables.get().map_or_else(Vec::new, |locks| {
+            let locks = locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.iter().filter_map(Weak::upgrade).collect()
         })
     }
 
@@ -190,17 +208,17 @@ impl Frame {
     #[inline]
     pub(crate) fn is_under_lock(&self) -> bool {
         self.outwards()
-            .any(|frame| matches!(frame.link, Link::Lock(_)))
+            .any(|frame| matches!(frame.link, Link::Lock(_)) || frame.in_variables.get().is_some())
     }
 
     /// The locks that were asked for around this frame, innermost first. What runs here is to be
     /// as fresh as they are.
     pub(crate) fn asked_for(&self) -> Vec<Arc<Held>> {
-        let asked_for = self.outwards().filter_map(|frame| match &frame.link {
-            Link::Lock(held) => Some(held),
-            Link::Scope(_) | Link::Outside(_) => None,
+        let asked_for = self.outwards().flat_map(|frame| match &frame.link {
+            Link::Lock(held) => vec![Arc::clone(held)],
+            Link::Scope(_) | Link::Outside(_) => frame.in_variables(),
         });
-        asked_for.cloned().collect()
+        asked_for.collect()
     }
 
     /// The locks from this frame outwards, innermost first: those the chain has asked for, and
@@ -220,7 +238,9 @@ impl Frame {
             Link::Lock(held) => vec![Arc::clone(held)],
             Link::Scope(scope) | Link::Outside(scope) => {
                 let adopted = scope.ground.adopted();
-                adopted.map_or_else(Vec::new, Adopted::all)
+                let mut locks = adopted.map_or_else(Vec::new, Adopted::all);
+                locks.extend(self.in_variables());
+                locks
             }
         }
     }
@@ -268,6 +288,22 @@ fn open<'f>(frames: impl Iterator<Item = &'f Frame>) -> Vec<Open> {
         }
     }
     seen
+}
+
+/// `held` is in a variable now, in the innermost scope of the running future.
+///
+/// Nobody says what is done under such a lock. What is done beside it counts, until it is let go
+/// of: a statement that ran under it unnoticed would be committed behind its opening.
+pub(crate) fn keep_in_variable(held: &Arc<Held>) {
+    current(|frame| {
+        let scope = frame.and_then(|frame| {
+            let mut frames = frame.outwards();
+            frames.find(|frame| !matches!(frame.link, Link::Lock(_)))
+        });
+        if let Some(scope) = scope.filter(|scope| matches!(scope.link, Link::Scope(_))) {
+            scope.keep_in_variable(held);
+        }
+    });
 }
 
 /// The transactions, running or suspended, that the running future is in, innermost first.

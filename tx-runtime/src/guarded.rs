@@ -82,7 +82,11 @@ impl<C> Guarded<C> {
     ) -> impl Future<Output = Result<Permit<'_, C>, Error>> {
         let function = Site::at("permit", Location::caller());
         let label = label.into();
-        async move { self.take(label, function).await }
+        async move {
+            let permit = self.take(label, function).await?;
+            permit.hold.keep_in_variable();
+            Ok(permit)
+        }
     }
 
     /// Waits for the lock and runs `body` under it. Functions and transactions that it calls are

@@ -56,6 +56,13 @@ impl Hold {
         })
     }
 
+    /// Has the locks count for what the calling scope does beside them.
+    pub(crate) fn keep_in_variable(&self) {
+        if let Some(held) = self.taken.as_ref().and_then(Doing::held) {
+            chain::keep_in_variable(held);
+        }
+    }
+
     /// Runs `body` with the locks in its call chain.
     pub(crate) async fn within<T>(&self, body: impl AsyncFnOnce() -> T) -> T {
         match self.frame() {
@@ -98,7 +105,11 @@ impl Hold {
 ///
 /// It cannot be released while a transaction begun under it is open: the compiler refuses
 /// that. A transaction that outlives its lock in another way, because it was dropped half-way
-/// and is still being rolled back, keeps the lock shut until its end.
+/// and is still being rolled back, keeps the lock shut until its end. So does the transaction of
+/// the scope in which the lock is taken, if a statement runs in it while the lock is held: what
+/// that wrote is not committed before.
+/// A [`Tx`] beside the lock that was not begun from it, outside of any scope, is not known to
+/// rely on it.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")]
@@ -126,6 +137,7 @@ impl<DB: Dialect> HeldLock<DB> {
         function: Site,
     ) -> Result<Self, Error> {
         let hold = Hold::take(lock, function).await?;
+        hold.keep_in_variable();
         Ok(Self { source, hold })
     }
 
@@ -168,7 +180,7 @@ impl<DB: Dialect> HeldLock<DB> {
     /// Opens the lock, and returns when it is open.
     ///
     /// Where the chain that took it held the lock already, it stays shut until that holder
-    /// opens it.
+    /// opens it; where a transaction around it relies on it, until that has ended.
     ///
     /// # Errors
     ///

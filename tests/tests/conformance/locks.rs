@@ -202,6 +202,49 @@ fn session_words<B: Backend>() -> [&'static str; 2] {
 }
 
 case! {
+    l_03_variable on sqlite, postgres, mysql;
+    "a lock in a variable stays shut until the transaction has ended whose statements ran beside it";
+    async fn<B>(bed) {
+        for lock in providers("k") {
+            for fails in [false, true] {
+                for dropped in [false, true] {
+                    let ended = bed.db.transaction_with(OUTER, async || {
+                        let held = bed.db.lock(lock.clone()).await?;
+                        let part = async || Ok::<_, Error>(bed.insert(1).await?);
+                        bed.db.transaction_with(JOINED, part).await?;
+                        if dropped {
+                            drop(held);
+                        } else {
+                            held.release().await?;
+                        }
+                        assert!(!is_open(bed, &lock).await);
+                        if fails { Err(on_purpose()) } else { Ok(()) }
+                    });
+                    assert_eq!(ended.await.is_err(), fails);
+                    opens(bed, &lock).await;
+                    assert_eq!(bed.rows().await.is_empty(), fails);
+                    bed.control("delete from t").await;
+                }
+            }
+            // What ran before it, or in a transaction of its own, does not keep it.
+            bed.db.transaction_with(OUTER, async || {
+                let held = bed.db.lock(lock.clone()).await?;
+                let alone = async || Ok::<_, Error>(bed.insert(1).await?);
+                bed.db.transaction_with(ISOLATED, alone).await?;
+                held.release().await?;
+                assert!(is_open(bed, &lock).await);
+                bed.insert(2).await?;
+                bed.db.lock(lock.clone()).await?.release().await?;
+                assert!(is_open(bed, &lock).await);
+                Ok::<_, Error>(())
+            }).await.unwrap();
+            assert_eq!(bed.rows().await, [1, 2]);
+            bed.control("delete from t").await;
+        }
+    }
+}
+
+case! {
     l_04 on postgres, mysql;
     "the lock is had before BEGIN and opens after COMMIT has been answered";
     async fn<B>(bed, proxy) {
@@ -498,6 +541,24 @@ case! {
 }
 
 case! {
+    l_10_variable on sqlite, postgres, mysql;
+    "so is one in a variable, for the transaction whose statements ran beside it";
+    async fn<B>(bed) {
+        let leases = Leases::default();
+        bed.db.create_fence_table().await.unwrap();
+        let lost = bed.db.transaction(async || {
+            let held = bed.db.lock(Lock::key("k").on(&leases)).await?;
+            bed.insert(1).await?;
+            leases.expire("k");
+            held.release().await
+        });
+        let lost = lost.await.unwrap_err();
+        assert!(matches!(lost, Error::LockLost { .. }), "{lost:?}");
+        assert!(bed.rows().await.is_empty());
+    }
+}
+
+case! {
     l_11 on sqlite, postgres, mysql;
     "who begins under a lease that has gone to another is refused by the token the other has left";
     async fn<B>(bed) {
@@ -668,6 +729,31 @@ case! {
 async fn isolated_insert<B: Backend>(db: &Db<B>, id: i64) -> Result<(), Error> {
     let sql = format!("insert into t (id) values ({id})");
     Ok(B::exec(db, &sql).await.map(drop)?)
+}
+
+case! {
+    l_16_variable on postgres, mysql;
+    "beside a lock in a variable nothing older than the lock is read";
+    async fn<B>(bed) {
+        let repeatable = TransactionOptions::new().isolation(Isolation::RepeatableRead);
+        for lock in providers("k") {
+            let read = bed.db.transaction_with(repeatable.clone(), async || {
+                bed.visible().await?;
+                let held = bed.db.lock(lock.clone()).await?;
+                let late = bed.visible().await;
+                held.release().await?;
+                Ok::<_, Error>(late?)
+            });
+            let read = read.await;
+            assert!(matches!(read, Err(Error::LockAfterSnapshot { .. })), "{read:?}");
+            assert!(is_open(bed, &lock).await);
+            let fresh = bed.db.transaction_with(repeatable.clone(), async || {
+                let _held = bed.db.lock(lock.clone()).await?;
+                Ok::<_, Error>(bed.visible().await?)
+            });
+            assert!(fresh.await.unwrap().is_empty());
+        }
+    }
 }
 
 case! {

@@ -361,6 +361,9 @@ impl<DB: Dialect> Db<DB> {
 
     /// Takes a lock and holds it in a variable.
     ///
+    /// Inside a scope, what the scope's transaction does meanwhile is done under the lock, as in
+    /// [`locked`](Self::locked).
+    ///
     /// # Errors
     ///
     /// As [`locked`](Self::locked).
