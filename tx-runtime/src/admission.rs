@@ -103,6 +103,11 @@ impl Admission {
         self.state().depth - 1
     }
 
+    /// How many connections nobody at `level` is given, because they are for those further inside.
+    pub(crate) fn kept_from(&self, level: usize) -> usize {
+        self.state().depth.saturating_sub(level + 1)
+    }
+
     /// Waits for the right to one more connection, for a request inside `level` transactions and
     /// locks of which `holders` have theirs already. `under_lock`: the chain holds a named lock.
     ///

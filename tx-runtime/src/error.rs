@@ -221,7 +221,8 @@ pub enum Error {
         /// What happened in it.
         #[source]
         cause: Cause,
-        /// What the scope returned: `returned Ok`, or the error that its rules commit for.
+        /// What the scope did: `returned Ok`, ``called `commit` ``, or the error that its rules
+        /// commit for.
         meant: String,
     },
 
@@ -343,7 +344,8 @@ pub enum Error {
 
     /// No connection came free in time.
     #[error(
-        "{function} waited {waited:?} for a connection of the pool (size {size}){}",
+        "{function} waited {waited:?} for {}{}",
+        awaited(*size, *kept, *writer),
         outer.map_or_else(String::new, |outer| format!(", while {outer} in the same call chain holds one"))
     )]
     ConnectionTimeout {
@@ -355,6 +357,10 @@ pub enum Error {
         waited: Duration,
         /// The pool's size.
         size: usize,
+        /// How many of its connections others had to leave to transactions inside of theirs.
+        kept: usize,
+        /// Whether it waited for its turn to write to a SQLite database, before any connection.
+        writer: bool,
     },
 
     /// The pool cannot hold as many connections at once as the call chain needs.
@@ -522,8 +528,9 @@ pub enum Error {
     /// A statement that is refused so has failed: its scope can only roll back.
     #[error(
         "{function} was refused: {outer} had run a statement before the lock `{key}` was taken, and \
-         under RepeatableRead or Serializable it may go on reading that older state: take the lock \
-         before the first statement, make {function} `Isolated`, or use ReadCommitted"
+         under RepeatableRead or Serializable, or on a replica, it may go on reading that older state: \
+         take the lock before the first statement, make {function} `Isolated`, or use ReadCommitted on \
+         the main pool"
     )]
     LockAfterSnapshot {
         /// The function that was refused.
@@ -549,6 +556,22 @@ pub enum Outcome {
     RolledBack,
     /// The database may hold all, some or none of it.
     Unknown,
+}
+
+/// What somebody waited for who wanted a connection.
+fn awaited(size: usize, kept: usize, writer: bool) -> String {
+    if writer {
+        return "its turn to write, as SQLite has one writer at a time, and a transaction of somebody else has \
+                not ended (does this task await who has it, or hold it in a `Tx`?)"
+            .to_owned();
+    }
+    match kept {
+        0 => format!("a connection of the pool (size {size})"),
+        kept => format!(
+            "a connection of the pool (size {size}, of which {kept} kept for nested transactions: see \
+             `nesting_depth`)"
+        ),
+    }
 }
 
 impl Error {

@@ -9,7 +9,8 @@ use std::time::Duration;
 /// lock that was not free in time, a busy database, also when it comes to light at COMMIT; and a
 /// connection that was lost at COMMIT, if it is certain that nothing is stored. The body's own
 /// errors are none. Between two attempts the connection is back in the pool, while
-/// locks taken by the scope stay shut. Hooks of an attempt that is repeated are dropped.
+/// locks taken by the scope stay shut. Hooks of an attempt that is repeated are dropped, but for
+/// those of its savepoints that have been rolled back, which have run by then.
 ///
 /// ```
 /// use std::time::Duration;

@@ -86,6 +86,17 @@ pub(crate) enum Purpose {
     Read,
 }
 
+/// The queues before a connection, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    /// For the turn of the one writer.
+    Writers,
+    /// For a place in the order of admission.
+    Admission,
+    /// Of sqlx's pool.
+    Pool,
+}
+
 impl<DB: Dialect> Source<DB> {
     pub(crate) fn new(pool: Pool<DB>, replica: Option<Pool<DB>>, settings: Settings) -> Arc<Self> {
         let cleanups = Arc::default();
@@ -201,10 +212,10 @@ impl<DB: Dialect> Source<DB> {
     ) -> Result<Lease<DB>, Error> {
         self.check_writer(function, purpose, holding)?;
         let started = Instant::now();
-        let mut turn = false;
+        let mut queue = Queue::Writers;
         let leased = {
             // It stays where it is: handed on by value, it takes its room twice.
-            let leased = pin!(self.admitted(function, purpose, holding, &mut turn));
+            let leased = pin!(self.admitted(function, purpose, holding, &mut queue));
             tokio::time::timeout(self.wait_limit(), leased).await
         };
         match leased {
@@ -217,7 +228,9 @@ impl<DB: Dialect> Source<DB> {
         }
         let waited = started.elapsed();
         // Whose turn had come waited for the pool, not for others that are in order before him.
-        if turn && let Some(unreachable) = Box::pin(self.look(function)).await {
+        if queue == Queue::Pool
+            && let Some(unreachable) = Box::pin(self.look(function)).await
+        {
             return Err(unreachable);
         }
         Err(Error::ConnectionTimeout {
@@ -225,6 +238,11 @@ impl<DB: Dialect> Source<DB> {
             outer: holding.innermost,
             waited,
             size: self.gate.admission.size(),
+            kept: match queue {
+                Queue::Admission => self.gate.admission.kept_from(holding.level),
+                Queue::Writers | Queue::Pool => 0,
+            },
+            writer: queue == Queue::Writers,
         })
     }
 
@@ -274,16 +292,17 @@ impl<DB: Dialect> Source<DB> {
         }
     }
 
-    /// `turn`: set once nobody is before it in the order of admission.
+    /// `queue`: where it stands.
     async fn admitted(
         &self,
         function: Site,
         purpose: Purpose,
         holding: &Holding,
-        turn: &mut bool,
+        queue: &mut Queue,
     ) -> Result<Lease<DB>, Error> {
         // The writer's turn comes first: whoever waits for it holds no connection.
         let writer = self.writer_turn(purpose).await;
+        *queue = Queue::Admission;
         let permit = self
             .gate
             .admission
@@ -295,7 +314,7 @@ impl<DB: Dialect> Source<DB> {
                 size: self.gate.admission.size(),
                 needed: impossible.needed,
             })?;
-        *turn = true;
+        *queue = Queue::Pool;
         let connection = self.pool.acquire().await;
         let connection = connection.map_err(|source| self.not_acquired(function, source))?;
         Ok(Lease::new(connection, permit, writer))

@@ -105,7 +105,7 @@ impl<DB: Dialect> Tx<'_, DB> {
     /// only roll back by now.
     pub async fn commit(mut self) -> Result<(), Error> {
         let joined = self.scope.joined_level();
-        let ended = self.scope.leave(Intent::Keep(Meant::Ok)).await;
+        let ended = self.scope.leave(Intent::Keep(Meant::ByHand)).await;
         aftermath::settle(self.scope.aftermath()).await;
         ended?;
         joined.map_or(Ok(()), |level| level.check(self.scope.site()))

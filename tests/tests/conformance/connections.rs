@@ -443,6 +443,37 @@ case! {
 }
 
 case! {
+    x_10_queue on sqlite, postgres, mysql;
+    bed = Bed::<B>::build(
+        |pool| pool.max_connections(2).acquire_timeout(Duration::from_secs(1)),
+        |builder| builder,
+    );
+    "who waited in vain behind a transaction of his own task is told what for";
+    async fn<B>(bed) {
+        drop(all_acquired(bed.db.pool()).await);
+        let first = bed.db.begin().await.unwrap();
+        first.within(async || bed.insert(1).await).await.unwrap();
+        let second = bed.db.begin().await.unwrap();
+        let late = Error::from(second.within(async || bed.insert(2).await).await.unwrap_err());
+        let text = late.to_string();
+        match late {
+            // Nobody has the pool's other connection.
+            Error::ConnectionTimeout { outer: None, size: 2, kept: 0, writer: true, .. } if !B::SERVER => {
+                assert!(text.contains("one writer"), "{text}");
+            }
+            Error::ConnectionTimeout { outer: None, size: 2, kept: 1, writer: false, .. } if B::SERVER => {
+                assert!(text.contains("of which 1 kept"), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let text = second.commit().await.unwrap_err().to_string();
+        assert!(text.contains("although it called `commit`"), "{text}");
+        first.commit().await.unwrap();
+        assert_eq!(bed.rows().await, [1]);
+    }
+}
+
+case! {
     x_13 on sqlite, postgres, mysql; pool = 1;
     "a pool of another Db is counted for itself, and its transactions are its own";
     async fn<B>(bed) {

@@ -111,3 +111,25 @@ case! {
         }
     }
 }
+
+case! {
+    inside_the_one_writer on sqlite;
+    bed = ticketed::<B>();
+    "a ticket cannot be drawn beside a write of its own chain; the error names who wanted it";
+    async fn<B>(bed) {
+        let tickets = tickets(bed);
+        let scope = bed.db.transaction(async || {
+            bed.insert(1).await?;
+            // The first one would have to write down that there is this process as well.
+            for _ in 0..2 {
+                let refused = bed.db.locked(k(&tickets), async || Ok::<_, Error>(())).await;
+                let text = refused.unwrap_err().to_string();
+                assert!(text.starts_with("`locked` (tests/tests/tickets/order.rs:"), "{text}");
+            }
+            bed.insert(2).await?;
+            Ok::<_, Error>(())
+        });
+        scope.await.unwrap();
+        assert_eq!(bed.rows().await, [1, 2]);
+    }
+}

@@ -28,9 +28,11 @@ pub(crate) enum Intent {
     GiveUp(String),
 }
 
-/// What a scope that means to commit returned.
+/// How a scope says that it means to commit.
 pub(crate) enum Meant {
     Ok,
+    /// It is a [`Tx`](crate::Tx), which returns nothing.
+    ByHand,
     Kept(String),
 }
 
@@ -38,6 +40,7 @@ impl Meant {
     pub(super) fn into_text(self) -> String {
         match self {
             Self::Ok => "returned Ok".to_owned(),
+            Self::ByHand => "called `commit`".to_owned(),
             Self::Kept(error) => {
                 format!("returned an error that its rules commit for ({error})")
             }
@@ -149,14 +152,14 @@ fn unexpected_rollback(level: &Arc<Level>, meant: Meant) -> Error {
         return Error::RolledBack {
             function,
             reason: match meant {
-                Meant::Ok => doom.cause.to_string(),
+                Meant::Ok | Meant::ByHand => doom.cause.to_string(),
                 kept @ Meant::Kept(_) => format!("{}; it {}", doom.cause, kept.into_text()),
             },
         };
     }
     if doom.cause.kind() == CauseKind::TimedOut {
         return match meant {
-            Meant::Ok => Error::timed_out(function, doom),
+            Meant::Ok | Meant::ByHand => Error::timed_out(function, doom),
             kept @ Meant::Kept(_) => {
                 let words = format!("{}; it {}", doom.cause, kept.into_text());
                 let cause = Cause::of_function(CauseKind::TimedOut, words);

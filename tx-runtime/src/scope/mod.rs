@@ -75,7 +75,7 @@ impl Participation {
 
     fn keep(&self, function: Site, meant: &Meant) -> Result<(), Error> {
         match meant {
-            Meant::Ok if self.fails_early => self.level.check(function),
+            Meant::Ok | Meant::ByHand if self.fails_early => self.level.check(function),
             _ => self.level.check_open(),
         }
     }

@@ -238,7 +238,7 @@ async fn ask<DB: Dialect>(
     counter: &Counter<DB>,
     request: &LockRequest<'_>,
 ) -> Result<Arc<Drawn<DB>>, LockFailure> {
-    let entered = counter.process.enter().await;
+    let entered = counter.process.enter(request.function).await;
     let presence = entered
         .map_err(|error| failure::<DB>(error, request.function, &request.keys.join("`, `")))?;
     Ok(Arc::new(Drawn {

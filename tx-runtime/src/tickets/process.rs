@@ -62,15 +62,15 @@ impl<DB: Dialect> Process<DB> {
         })
     }
 
-    /// Makes sure that others see this process.
-    pub(super) async fn enter(self: &Arc<Self>) -> Result<Presence<DB>, Error> {
+    /// Makes sure that others see this process, for `function`, which wants a ticket.
+    pub(super) async fn enter(self: &Arc<Self>, function: Site) -> Result<Presence<DB>, Error> {
         let _alone = self.registering.lock().await;
         if let Some(presence) = self.present() {
             return Ok(presence);
         }
         let id = i64::from_be_bytes(random().to_be_bytes()) & i64::MAX;
         let register = sql::register::<DB>(id, &this_process(), self.lease);
-        self.office.tell(FUNCTION, register, ()).await?;
+        self.office.tell(function, register, ()).await?;
         self.state().id = Some(id);
         Handle::current().spawn(Heart(Arc::clone(self), id).beat());
         let presence = self.present();
