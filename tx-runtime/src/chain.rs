@@ -95,11 +95,6 @@ pub(crate) struct Open {
     pub(crate) function: Site,
 }
 
-/// What the chain says about one `Db`.
-pub(crate) struct Found<'a> {
-    pub(crate) scope: &'a ScopeLink,
-}
-
 impl ScopeLink {
     pub(crate) fn is_outside(&self) -> bool {
         matches!(self.ground, Ground::Outside)
@@ -188,10 +183,10 @@ impl Frame {
 
     /// The innermost scope of `db` from this frame outwards.
     #[inline]
-    pub(crate) fn find(&self, db: DbId) -> Option<Found<'_>> {
+    pub(crate) fn find(&self, db: DbId) -> Option<&ScopeLink> {
         self.outwards().find_map(|frame| match &frame.link {
             Link::Scope(scope) if scope.db != db => None,
-            Link::Scope(scope) | Link::Outside(scope) => Some(Found { scope }),
+            Link::Scope(scope) | Link::Outside(scope) => Some(scope),
             Link::Lock(_) => None,
         })
     }

@@ -34,10 +34,10 @@ impl<DB: Dialect> Target<DB> {
     #[inline]
     pub(crate) fn of(source: &Arc<Source<DB>>, frame: Option<&Frame>) -> Self {
         let found = frame.and_then(|frame| Some((frame, frame.find(source.id())?)));
-        match found.filter(|(_, found)| !found.scope.is_outside()) {
-            Some((frame, found)) => match Position::under(found.scope, frame) {
+        match found.filter(|(_, scope)| !scope.is_outside()) {
+            Some((frame, scope)) => match Position::under(scope, frame) {
                 Some(position) => Self::Transaction(position),
-                None => Self::autocommit(source, Some(frame), found.scope.site),
+                None => Self::autocommit(source, Some(frame), scope.site),
             },
             None if source.settings().autocommit_outside_scopes => {
                 Self::autocommit(source, frame, Site::OUTSIDE)

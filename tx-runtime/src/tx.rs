@@ -146,8 +146,7 @@ impl<DB: Dialect> Tx<'_, DB> {
     /// transaction, which may have begun before they were taken.
     fn here(&self) -> Arc<Frame> {
         let frame = self.scope.frame().again();
-        let found = frame.find(self.source.id());
-        if let Some(position) = found.and_then(|found| Position::<DB>::of(found.scope))
+        if let Some(position) = Position::nearest(&self.source, Some(&frame))
             && position.level.check_open().is_ok()
         {
             position.transaction.adopt(&chain::locks());

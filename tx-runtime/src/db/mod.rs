@@ -519,10 +519,7 @@ impl<DB: Dialect> Db<DB> {
 
     /// Where a statement would run in a transaction; asking commits nobody to anything.
     fn here(&self) -> Option<Position<DB>> {
-        chain::current(|frame| {
-            let found = frame.and_then(|frame| frame.find(self.source.id()));
-            found.and_then(|found| Position::of(found.scope))
-        })
+        chain::current(|frame| Position::nearest(&self.source, frame))
     }
 }
 

@@ -51,8 +51,7 @@ impl<DB: Dialect> Position<DB> {
 
     /// The position of a chain that ends in `frame`, if it is in a transaction of `source`.
     pub(crate) fn nearest(source: &Source<DB>, frame: Option<&Frame>) -> Option<Self> {
-        let found = frame.and_then(|frame| frame.find(source.id()))?;
-        Self::of(found.scope)
+        Self::of(frame?.find(source.id())?)
     }
 
     /// The wire, if a statement could be sent this moment.
