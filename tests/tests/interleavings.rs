@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, poll};
@@ -430,6 +431,37 @@ case! {
             // A chain of its own, while this transaction is still open.
             let next = tokio::spawn(async move { db.locked("k", async || Ok::<_, Error>(())).await });
             next.await.unwrap()
+        }).await.unwrap();
+        assert_eq!(bed.rows().await, [1]);
+    }
+}
+
+// ----- statements that are stopped -----------------------------------------------------------
+
+case! {
+    stopping_a_statement_stops_no_other on sqlite;
+    "a statement that ends before it hears that it is to stop leaves that to no other one";
+    async fn<B>(bed) {
+        bed.db.transaction(async || {
+            let mut late = false;
+            for size in [4, 20, 80, 240] {
+                // One step of the virtual machine, which is asked only between its steps.
+                let one_step = format!("select length(hex(randomblob({size} * 1000000)))");
+                let nested = mode(Propagation::Nested).timeout(Duration::from_millis(50));
+                let told = bed.db.transaction_with(nested, async || {
+                    B::int(&bed.db, &one_step).await?;
+                    Ok::<_, Error>(())
+                });
+                late |= matches!(told.await, Err(Error::TimedOut { .. }));
+                let many_steps = "with recursive c(x) as (select 1 union all \
+                                  select x + 1 from c where x < 100000) select max(x) from c";
+                assert_eq!(B::int(&bed.db, many_steps).await?, 100_000, "the outer scope has all the time");
+                if late {
+                    break;
+                }
+            }
+            assert!(late, "nothing was to be stopped");
+            Ok::<_, Error>(bed.insert(1).await?)
         }).await.unwrap();
         assert_eq!(bed.rows().await, [1]);
     }

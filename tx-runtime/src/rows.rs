@@ -128,10 +128,15 @@ impl<DB: Dialect> Rows<DB> {
     ) -> Option<Failure> {
         let mut failed = None;
         let mut steps = DB::fetch_many(connection, query);
-        while self.wanted().await {
+        // MySQL's driver, dropped right behind a summary, would wait for another one.
+        let mut behind_summary = false;
+        while self.wanted().await || behind_summary {
             match poll_fn(|cx| steps.as_mut().poll_next(cx)).await {
                 None => break,
-                Some(Ok(step)) => self.push(Ok(step)),
+                Some(Ok(step)) => {
+                    behind_summary = step.is_left();
+                    self.push(Ok(step));
+                }
                 Some(Err(error)) => {
                     failed = Some(error);
                     break;

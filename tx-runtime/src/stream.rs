@@ -186,6 +186,7 @@ impl<DB: Dialect> AutocommitStream<DB> {
         let rows = Arc::new(Rows::new());
         let (from, into) = (Arc::clone(&autocommit), Arc::clone(&rows));
         let reading = async move {
+            let _orphans: Vec<_> = from.locks.iter().map(|held| held.orphan()).collect();
             match from.lease(query.text()).await {
                 Err(error) => into.fail(error),
                 Ok(mut lease) => {

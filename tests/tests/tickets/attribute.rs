@@ -1,9 +1,11 @@
 //! The attributes over tickets.
 
+use tokio::join;
+use tokio::sync::oneshot;
 use tx_runtime::{Db, Error, TicketLocks, TicketState, locked, transactional};
 use tx_tests::{Backend, case};
 
-use crate::setup::{states, ticketed, tickets};
+use crate::setup::{states, ticketed, tickets, until_states};
 
 struct Batches<B: Backend> {
     db: Db<B>,
@@ -52,5 +54,30 @@ case! {
         assert_eq!(log[2].label, "open day 19");
         assert!(log[0].label.ends_with("retried"), "{}", log[0].label);
         assert_eq!(log[0].state, TicketState::Done);
+    }
+}
+
+#[locked(key = "report", wait = "10m")]
+async fn report<B: Backend>(db: &Db<B>, wait: oneshot::Receiver<()>) -> Result<(), Error> {
+    wait.await.expect("it is told to end");
+    Ok(())
+}
+
+case! {
+    of_a_db on sqlite, postgres, mysql; bed = ticketed::<B>();
+    "who waits for a lock of a `Db` that keeps its locks as tickets is seen to wait";
+    async fn<B>(bed) {
+        let db = Db::builder(bed.db.pool().clone()).locks(tickets(bed)).build();
+        let (end_first, first) = oneshot::channel();
+        let (end_second, second) = oneshot::channel();
+        let looks = async {
+            until_states(bed, &["RUNNING", "WAITING"]).await;
+            end_first.send(()).expect("it runs");
+            end_second.send(()).expect("it is next");
+        };
+        let (first, second, ()) = join!(report(&db, first), report(&db, second), looks);
+        first.unwrap();
+        second.unwrap();
+        assert_eq!(states(bed).await, ["DONE", "DONE"]);
     }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use tx_runtime::{Error, Isolation, Lock, Outcome, TransactionOptions};
 use tx_tests::{Backend, Bed, case};
 
-use crate::setup::{elsewhere, errors, k, silence, states, ticketed, tickets, until_states};
+use crate::setup::{
+    PATIENCE, elsewhere, errors, k, silence, states, ticketed, tickets, until_states,
+};
 
 /// Somebody else takes the lock over and writes.
 async fn overtake<B: Backend>(bed: &Arc<Bed<B>>, id: i64) {
@@ -254,5 +256,22 @@ case! {
         assert_eq!(bed.rows().await, [1, 2]);
         assert_eq!(states(bed).await, ["DONE", "ABANDONED", "DONE"]);
         other.pool().close().await;
+    }
+}
+
+case! {
+    anew on sqlite, postgres, mysql; bed = ticketed::<B>();
+    "a process that was declared dead asks anew at once, and not when its heart beats next";
+    async fn<B>(bed) {
+        // It does not beat while this test lasts.
+        let mine = tickets(bed).lease(Duration::from_hours(24));
+        let held = bed.db.lock(k(&mine)).await.unwrap();
+        overtake(bed, 1).await;
+        let other = Lock::key("other").on(&mine).no_wait();
+        let asked = tokio::time::timeout(PATIENCE, bed.db.lock(other)).await;
+        let other = asked.expect("who does not wait is answered at once").unwrap();
+        other.release().await.unwrap();
+        let lost = held.release().await;
+        assert!(matches!(lost, Err(Error::LockLost { .. })), "{lost:?}");
     }
 }

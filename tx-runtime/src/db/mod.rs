@@ -542,6 +542,10 @@ impl<DB: Dialect> LockProvider for Db<DB> {
     fn database(&self) -> Option<DbId> {
         self.locks().database()
     }
+
+    fn keeps_line(&self) -> bool {
+        self.locks().keeps_line()
+    }
 }
 
 impl<DB: Dialect> Clone for Db<DB> {

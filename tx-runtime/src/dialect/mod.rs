@@ -242,6 +242,11 @@ pub trait Dialect: Driver + TicketWords + sealed::Sealed {
         backend: Self::Backend,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
+    /// Takes the order to stop back, where it waits for what comes next: what it was meant for has
+    /// ended.
+    #[doc(hidden)]
+    fn call_off(_: &Self::Backend) {}
+
     /// What `error` means for the transaction.
     #[doc(hidden)]
     fn fault(error: &sqlx::Error) -> Fault;

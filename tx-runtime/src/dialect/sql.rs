@@ -65,14 +65,19 @@ fn after<'a>(text: &'a str, end: &str) -> &'a str {
 }
 
 /// Whether one of the statements in `sql` begins or ends a transaction.
+pub(super) fn controls_transaction(sql: &str, backslashes: bool) -> bool {
+    any_statement(sql, backslashes, starts_with_control)
+}
+
+/// Whether one of the statements in `sql` `is_one`.
 ///
 /// `backslashes`: whether a backslash quotes the next character inside a string.
-pub(super) fn controls_transaction(sql: &str, backslashes: bool) -> bool {
-    starts_with_control(sql)
+pub(super) fn any_statement(sql: &str, backslashes: bool, is_one: fn(&str) -> bool) -> bool {
+    is_one(sql)
         || (has_several_statements(sql)
             // The body of a trigger or procedure has its own semicolons, BEGIN and END.
             && !Words::of(sql).next_is(&["create"])
-            && Statements::of(sql, backslashes).any(starts_with_control))
+            && Statements::of(sql, backslashes).any(is_one))
 }
 
 fn has_several_statements(sql: &str) -> bool {

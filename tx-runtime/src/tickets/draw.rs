@@ -223,6 +223,7 @@ pub(super) async fn draw<DB: Dialect>(
         let Some(tokens) = tokens else {
             // As if it had not asked before: behind all who are there now.
             drawn.is_over();
+            drawn.presence.forget();
             continue;
         };
         let fences = drawn.keys.iter().cloned().zip(tokens);

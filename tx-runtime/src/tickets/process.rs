@@ -129,6 +129,14 @@ impl<DB: Dialect> Presence<DB> {
         }
     }
 
+    /// Others have taken the process for dead, so the next request registers it anew.
+    pub(super) fn forget(&self) {
+        let mut state = self.process.state();
+        if state.id == Some(self.id) {
+            state.id = None;
+        }
+    }
+
     /// As [`Process::leave`].
     pub(super) fn leave(&self, asking: Asking, ending: Ending) {
         self.process.leave(asking, ending);

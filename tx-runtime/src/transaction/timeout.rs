@@ -45,6 +45,13 @@ impl<DB: Dialect> Transaction<DB> {
         Ok(())
     }
 
+    /// What may have been told to stop has ended.
+    pub(super) fn call_off(&self) {
+        if let Some(backend) = self.backend.get() {
+            DB::call_off(backend);
+        }
+    }
+
     /// Stops what is under way on the connection for somebody who no longer waits for it.
     pub(crate) async fn interrupt(&self) {
         let Some(backend) = self.backend.get() else {
@@ -54,8 +61,11 @@ impl<DB: Dialect> Transaction<DB> {
         let Some(mut wire) = self.try_wire().filter(|wire| wire.is_stoppable()) else {
             return;
         };
-        // Its error was what it was stopped for.
-        let ended = async move { drop(wire.finish().await) };
+        let ended = async move {
+            // Its error was what it was stopped for.
+            drop(wire.finish().await);
+            DB::call_off(backend);
+        };
         interrupt::interrupt(self.used_source().pool(), backend.clone(), ended).await;
     }
 }

@@ -142,6 +142,7 @@ impl<DB: Dialect> Transaction<DB> {
         let committing = wire.is_committing();
         // A statement's error is on record: it doomed the level it belongs to.
         let ended = wire.finish().await;
+        self.call_off();
         let unknown = wire.completion() == Some(Completion::Unknown);
         if committing && unknown && ended.is_err_and(|error| !DB::ended_early(&error)) {
             self.adopted.doubt();

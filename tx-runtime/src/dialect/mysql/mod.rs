@@ -248,7 +248,7 @@ impl Dialect for MySql {
     fn interference(sql: &str) -> Option<Interference> {
         if sql::controls_transaction(sql, BACKSLASHES) {
             Some(Interference::Control)
-        } else if commits_implicitly(sql) {
+        } else if sql::any_statement(sql, BACKSLASHES, commits_implicitly) {
             Some(Interference::ImplicitCommit)
         } else {
             None

@@ -166,6 +166,10 @@ impl Dialect for Sqlite {
         Ok(())
     }
 
+    fn call_off(stop: &Arc<AtomicBool>) {
+        stop.store(false, Ordering::Release);
+    }
+
     fn fault(error: &sqlx::Error) -> Fault {
         driver_independent_fault(error).unwrap_or_else(|| match extended_code(error) {
             Some(BUSY_SNAPSHOT) => Fault::Transaction,
