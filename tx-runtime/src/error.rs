@@ -471,7 +471,7 @@ pub enum Error {
 
     /// The tables of tickets are missing.
     #[error(
-        "{function}: the ticket for `{key}` cannot be drawn, because the database lacks the table          `tx_ticket`: create it with `TicketLocks::create_tables()`, or in a migration with: {create}"
+        "{function}: the ticket for `{key}` cannot be drawn, because the database lacks the table `tx_ticket`: create it with `TicketLocks::create_tables()`, or in a migration with: {create}"
     )]
     NoTicketTable {
         /// The function that wanted the lock.

@@ -13,7 +13,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use crate::admission::Permit;
 use crate::dialect::{Dialect, Fault, own_sql};
 
-/// How long a connection is given to take a ROLLBACK before it is closed instead.
+/// How long a connection is given to take a ROLLBACK, and what goes with it, before it is closed
+/// instead.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connection with the permits that stand behind it.
@@ -155,11 +156,12 @@ impl<DB: Dialect> Lease<DB> {
     /// Ends whatever transaction the connection may be in; leaves the lease clean if the
     /// server confirmed it.
     pub(crate) async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
-        let rollback = DB::roll_back(self.use_connection());
-        let Ok(answer) = tokio::time::timeout(ROLLBACK_LIMIT, rollback).await else {
-            return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
-        };
-        match answer {
+        let ended = tokio::time::timeout(ROLLBACK_LIMIT, self.end()).await;
+        ended.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+    }
+
+    async fn end(&mut self) -> Result<(), sqlx::Error> {
+        match DB::roll_back(self.use_connection()).await {
             Err(error) if !DB::nothing_to_roll_back(&error) => return Err(error),
             _ => {}
         }

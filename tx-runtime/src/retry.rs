@@ -41,7 +41,8 @@ impl Retry {
     }
 
     /// The bounds of the waits between two attempts. The bound that a wait is drawn below
-    /// starts at `least` and doubles each time, up to `most`.
+    /// starts at `least` and doubles each time, up to `most`; where `most` is less than `least`,
+    /// each wait is `least`.
     #[must_use]
     pub const fn backoff(mut self, least: Duration, most: Duration) -> Self {
         self.least = least;

@@ -18,6 +18,7 @@ use crate::prepared::Prepared;
 use crate::rows::Rows;
 use crate::scope::Position;
 use crate::site::Site;
+use crate::source::Source;
 use crate::transaction::Turn;
 use crate::wire::Step;
 
@@ -177,23 +178,24 @@ pub(crate) struct AutocommitStream<DB: Dialect> {
     rows: Arc<Rows<DB>>,
     reading: Option<BoxFuture<'static, ()>>,
     started: bool,
-    autocommit: Arc<Autocommit<DB>>,
+    source: Arc<Source<DB>>,
 }
 
 impl<DB: Dialect> AutocommitStream<DB> {
     pub(crate) fn new(autocommit: Autocommit<DB>, query: Prepared<DB>) -> Self {
-        let autocommit = Arc::new(autocommit);
+        let source = Arc::clone(&autocommit.source);
         let rows = Arc::new(Rows::new());
-        let (from, into) = (Arc::clone(&autocommit), Arc::clone(&rows));
+        let into = Arc::clone(&rows);
         let reading = async move {
-            let _orphans: Vec<_> = from.locks.iter().map(|held| held.orphan()).collect();
-            match from.lease(query.text()).await {
+            let orphans = autocommit.locks.iter().map(|held| held.orphan());
+            let _orphans: Vec<_> = orphans.collect();
+            match autocommit.lease(query.text()).await {
                 Err(error) => into.fail(error),
                 Ok(mut lease) => {
                     let operation = Operation::Stream(query, into);
                     let Autocommit {
                         source, deadline, ..
-                    } = &*from;
+                    } = &autocommit;
                     let report = operate_until(*deadline, source, &mut lease, operation).await;
                     give_back(lease, report.failure.map(|failure| failure.fault));
                 }
@@ -203,7 +205,7 @@ impl<DB: Dialect> AutocommitStream<DB> {
             rows,
             reading: Some(Box::pin(reading)),
             started: false,
-            autocommit,
+            source,
         }
     }
 }
@@ -239,7 +241,7 @@ impl<DB: Dialect> Drop for AutocommitStream<DB> {
             && let Some(reading) = self.reading.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            self.autocommit.source.cleanups().spawn(&runtime, reading);
+            self.source.cleanups().spawn(&runtime, reading);
         }
     }
 }

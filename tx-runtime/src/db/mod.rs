@@ -115,6 +115,10 @@ impl<DB: Dialect> Db<DB> {
     /// tested, for the sake of those who use [`pool`](Self::pool). The ping after each
     /// release stays: sqlx has no switch for it, and it is what flushes the connection.
     ///
+    /// That test takes the place of a `before_acquire` and `test_before_acquire` of the caller's:
+    /// sqlx's pool has room for one, and does not tell whether it has one. A pool with its own goes
+    /// to [`new`](Self::new) or [`builder`](Self::builder).
+    ///
     /// A SQLite database in memory gets a pool of one connection that is never closed,
     /// since it lives and dies with it.
     ///

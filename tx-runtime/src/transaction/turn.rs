@@ -143,6 +143,10 @@ impl<DB: Dialect> Transaction<DB> {
         // A statement's error is on record: it doomed the level it belongs to.
         let ended = wire.finish().await;
         self.call_off();
+        if wire.is_unused() {
+            // A BEGIN that its caller did not wait for has failed.
+            self.let_go();
+        }
         let unknown = wire.completion() == Some(Completion::Unknown);
         if committing && unknown && ended.is_err_and(|error| !DB::ended_early(&error)) {
             self.adopted.doubt();
