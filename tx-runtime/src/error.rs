@@ -243,7 +243,10 @@ pub enum Error {
     },
 
     /// No transaction could be begun.
-    #[error("{function} could not begin a transaction: {source}")]
+    #[error(
+        "{function} could not begin a transaction: {source}; nothing was run: {}",
+        after_failure(*retryable, "mend what this says")
+    )]
     Begin {
         /// The function whose transaction it was to be.
         function: Site,
@@ -255,7 +258,10 @@ pub enum Error {
     },
 
     /// A savepoint could not be set or released.
-    #[error("{function}: the savepoint could not be closed, its work is rolled back: {source}")]
+    #[error(
+        "{function}: the savepoint could not be closed, its work is rolled back: {source}; let the \
+         error through, so that the whole transaction can be run again"
+    )]
     Savepoint {
         /// The function the savepoint belongs to.
         function: Site,
@@ -265,7 +271,10 @@ pub enum Error {
     },
 
     /// A `before_commit` hook failed; nothing was stored.
-    #[error("{function} was rolled back after it {meant}: {failure}")]
+    #[error(
+        "{function} was rolled back after it {meant}: {failure}; mend the hook, or use `after_commit` \
+         for what the commit is not to depend on"
+    )]
     BeforeCommit {
         /// The function whose transaction it was.
         function: Site,
@@ -282,7 +291,10 @@ pub enum Error {
 
     /// COMMIT did not take effect, and nothing is stored: the server refused it, or the
     /// connection was lost and the server, asked on another one, had rolled back.
-    #[error("{function} was rolled back: COMMIT failed after it {meant}: {source}")]
+    #[error(
+        "{function} was rolled back: COMMIT failed after it {meant}: {source}; {}",
+        after_failure(*retryable, "mend what this names, a constraint that is checked late for one")
+    )]
     Commit {
         /// The function whose transaction it was.
         function: Site,
@@ -336,7 +348,10 @@ pub enum Error {
     },
 
     /// The scope that a statement belongs to has ended.
-    #[error("{function} has ended: a statement that outlived it was not run")]
+    #[error(
+        "{function} has ended: a statement that outlived it was not run; await its work before it \
+         returns, or give that a scope of its own"
+    )]
     TransactionClosed {
         /// The function whose scope it was.
         function: Site,
@@ -344,9 +359,11 @@ pub enum Error {
 
     /// No connection came free in time.
     #[error(
-        "{function} waited {waited:?} for {}{}",
+        "{function} waited {waited:?} for {}{}: let transactions end sooner{}, or wait longer \
+         (`acquire_timeout`)",
         awaited(*size, *kept, *writer),
-        outer.map_or_else(String::new, |outer| format!(", while {outer} in the same call chain holds one"))
+        outer.map_or_else(String::new, |outer| format!(", while {outer} in the same call chain holds one")),
+        if *writer { "" } else { ", give the pool more connections (`max_connections`)" }
     )]
     ConnectionTimeout {
         /// The function that needed the connection.
@@ -433,7 +450,8 @@ pub enum Error {
 
     /// A lock did not come free in time.
     #[error(
-        "{function} waited {waited:?} for the lock `{key}`{}; nothing was run",
+        "{function} waited {waited:?} for the lock `{key}`{}; nothing was run: ask again, or wait \
+         longer (`wait`)",
         holder.as_ref().map_or_else(String::new, |holder| format!(", which is held by {holder}"))
     )]
     LockTimeout {
@@ -483,7 +501,10 @@ pub enum Error {
     },
 
     /// Whoever keeps the locks failed.
-    #[error("{function}: the lock `{key}` cannot be had or checked: {source}")]
+    #[error(
+        "{function}: the lock `{key}` cannot be had or checked: {source}; see that what keeps it can \
+         be reached, then run it again"
+    )]
     LockUnavailable {
         /// The function that wanted the lock.
         function: Site,
@@ -559,6 +580,15 @@ pub enum Outcome {
 }
 
 /// What somebody waited for who wanted a connection.
+/// What to do about a failure whose cause is told before.
+fn after_failure(retryable: bool, otherwise: &'static str) -> &'static str {
+    if retryable {
+        "run it again, or have `retry` do that"
+    } else {
+        otherwise
+    }
+}
+
 fn awaited(size: usize, kept: usize, writer: bool) -> String {
     if writer {
         return "its turn to write, as SQLite has one writer at a time, and a transaction of somebody else has \

@@ -325,7 +325,7 @@ impl<DB: Dialect> Db<DB> {
     ///
     /// # Errors
     ///
-    /// What the mode refuses: see [`Propagation`].
+    /// What the mode refuses: see [`Propagation`](crate::Propagation).
     pub fn begin_with(
         &self,
         options: TransactionOptions,
