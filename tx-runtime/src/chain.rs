@@ -1,8 +1,10 @@
 //! The call chain of one async task: an immutable list of scopes, carried per future.
 //!
 //! Every scope runs its body inside a task-local value that holds its own frame, and the
-//! frame points at the caller's. Nothing is ever pushed to or popped from shared state, so
-//! `join!`, `select!`, dropped futures and moves between worker threads cannot mix chains.
+//! frame points at the caller's. Where code is in a chain is never pushed to or popped from shared
+//! state, so `join!`, `select!`, dropped futures and moves between worker threads cannot mix chains.
+//! All that is noted down in a frame later are the locks that its scope holds in variables, which
+//! protect what any branch of the scope does.
 
 use std::any::Any;
 use std::fmt;
@@ -240,7 +242,9 @@ impl Frame {
         }
     }
 
-    /// Whether the chain, or a transaction of it, holds `key`.
+    /// Whether the chain, or a transaction of it, holds `key`, so that who asks for it here is let
+    /// in. A lock in a variable lets nobody in: it may be another branch that has it, and that is
+    /// to be kept out.
     pub(crate) fn has_locked(&self, queue: &LockQueue, key: &str) -> bool {
         self.outwards().any(|frame| match &frame.link {
             Link::Lock(held) => held.has(queue, key),

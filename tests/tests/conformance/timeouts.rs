@@ -590,6 +590,7 @@ case! {
             let told = bed.db.transaction_with(keeps, async || {
                 bed.insert(1).await?;
                 written = true;
+                // The time itself has to pass, and unseen: at an await it would end the body.
                 std::thread::sleep(time * 2);
                 Err::<(), _>(Error::OutsideScope)
             });
