@@ -7,7 +7,7 @@ use sqlx::Executor as _;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tx_runtime::{Error, Propagation, TransactionOptions};
-use tx_tests::{Backend, case};
+use tx_tests::case;
 
 /// What takes longer does not come.
 const PATIENCE: Duration = Duration::from_mins(1);
